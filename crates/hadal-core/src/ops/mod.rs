@@ -1,0 +1,294 @@
+//! The closed set of primitive operations. Everything else is a composition of them.
+
+mod geometry;
+mod pointwise;
+mod program;
+
+pub use geometry::{ConvGeometry, PoolGeometry, Window};
+pub use pointwise::{BinaryOp, Kind, UnaryOp, int_floor_div, int_pow, int_remainder};
+pub use program::{Code, Instr, Output, Program, Reg};
+
+use crate::{DType, Error, Scalar, Shape};
+use smallvec::SmallVec;
+
+/// A reduction over a set of axes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceOp {
+    /// Sum. f32 and halves add in f32 (pairwise by blocks), integers in i64.
+    Sum,
+    /// Product.
+    Prod,
+    /// Largest; NaN if any is. Of nothing: an error before it gets here.
+    Max,
+    /// Smallest; NaN if any is.
+    Min,
+    /// Whether any is nonzero; gives bool.
+    Any,
+    /// Whether all are nonzero; gives bool.
+    All,
+}
+
+/// What a random node draws. All are functions of `(key, position)` alone.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Distribution {
+    /// Uniform in `[low, high)`.
+    Uniform(f64, f64),
+    /// Normal with mean and standard deviation.
+    Normal(f64, f64),
+    /// Whole numbers in `[low, high)`.
+    Int(i64, i64),
+    /// 1 with probability p, else 0.
+    Bernoulli(f64),
+    /// A permutation of `0..n` (the node is 1-d of length n).
+    Permutation,
+}
+
+/// Axes as a small list, sorted, each once.
+pub type Axes = SmallVec<[usize; 4]>;
+
+/// A primitive operation: the label of a graph node.
+///
+/// Attributes are complete: shapes and dtypes of inputs are those of the input nodes.
+#[derive(Clone, Debug)]
+pub enum Op {
+    // Creation.
+    /// Data given at creation; the node is born with its value.
+    Leaf,
+    /// Every element the same.
+    Fill(Scalar),
+    /// `start + i·step` along the one dimension.
+    Arange(Scalar, Scalar),
+    /// Counter-based random numbers; 128 bits of key: seed and stream.
+    Random(Distribution, [u64; 2]),
+    /// No value: the first error on the way here.
+    Poison(Error),
+
+    // Pointwise. All inputs have the node's shape.
+    /// One input.
+    Unary(UnaryOp),
+    /// Two inputs.
+    Binary(BinaryOp),
+    /// `where(cond, a, b)`.
+    Where,
+    /// Conversion to the node's dtype.
+    Cast,
+
+    // Reductions and scans.
+    /// Over these axes, which are dropped from the shape.
+    Reduce(ReduceOp, Axes),
+    /// Index (i64) of the largest (true) or smallest along an axis, which is dropped. The first one
+    /// wins ties; NaN wins over all.
+    ArgReduce {
+        /** largest or smallest */
+        max: bool,
+        /** axis */
+        axis: usize,
+    },
+    /// Running sum along an axis, from the end if `reverse`.
+    CumSum {
+        /** axis */
+        axis: usize,
+        /** from the end */
+        reverse: bool,
+    },
+
+    // Views: strides only.
+    /// Same elements, other shape (a copy where strides cannot express it).
+    Reshape,
+    /// Dimensions reordered: `out[i] = in[perm[i]]`.
+    Permute(Axes),
+    /// Broadcast to the node's shape.
+    Expand,
+    /// Per dimension start and signed step; the sizes are the node's shape.
+    Slice {
+        /** first index */
+        starts: Axes,
+        /** distance */
+        steps: SmallVec<[isize; 4]>,
+    },
+    /// Sliding windows along `axis`: its size becomes the number of windows, and a last dimension of
+    /// length `size` is added.
+    Unfold {
+        /** axis */
+        axis: usize,
+        /** window length */
+        size: usize,
+        /** distance of windows */
+        step: usize,
+    },
+    /// The first input, to be computed only after the second; orders recomputation.
+    After,
+
+    // Movement.
+    /// The input in row-major order.
+    Copy,
+    /// Inputs one after the other along an axis.
+    Cat(usize),
+    /// A tensor of the node's shape filled with a scalar, and the input placed into it at the places
+    /// a [`Op::Slice`] with these parameters reads.
+    Place {
+        /** first index */
+        starts: Axes,
+        /** distance */
+        steps: SmallVec<[isize; 4]>,
+        /** elsewhere */
+        fill: Scalar,
+    },
+    /// The adjoint of [`Op::Unfold`]: windows added back where they came from.
+    Fold {
+        /** axis */
+        axis: usize,
+        /** window length */
+        size: usize,
+        /** distance of windows */
+        step: usize,
+    },
+
+    // Matrix product and convolution.
+    /// `[batch.., m, k] · [batch.., k, n]`, batch dimensions equal (expanded).
+    Matmul,
+    /// Inputs x `[n, c, spatial..]`, w `[o, c/groups, kernel..]`.
+    Conv(ConvGeometry),
+    /// Gradient of [`Op::Conv`] by its input: inputs dy, w. Also the transposed convolution.
+    ConvInputGrad(ConvGeometry),
+    /// Gradient of [`Op::Conv`] by its weight: inputs x, dy.
+    ConvWeightGrad(ConvGeometry),
+    /// i64 position of each window's maximum in its flattened input plane.
+    MaxPoolIndex(PoolGeometry),
+    /// Sum of each window; padding counts as 0.
+    SumPool(PoolGeometry),
+    /// The adjoint of [`Op::SumPool`].
+    SumPoolGrad(PoolGeometry),
+
+    // Index.
+    /// Inputs x, index (i64, same rank): `out[i][j] = x[index[i][j]][j]` for axis 0, and so on.
+    Gather(usize),
+    /// Inputs base, index, src: base with `src` written (or added) at `index` along the axis.
+    Scatter {
+        /** axis */
+        axis: usize,
+        /** add instead of overwrite */
+        add: bool,
+    },
+    /// Inputs x, index (i64, 1-d): whole slices along an axis.
+    IndexSelect(usize),
+    /// Inputs index (i64, 1-d), src: slices added into zeros of the node's shape.
+    IndexAdd(usize),
+    /// Indices (i64) that sort along an axis; stable; NaN counts as largest.
+    ArgSort {
+        /** axis */
+        axis: usize,
+        /** largest first */
+        descending: bool,
+    },
+}
+
+impl Op {
+    /// The name used in errors and profiles.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Leaf => "tensor",
+            Op::Fill(_) => "full",
+            Op::Arange(..) => "arange",
+            Op::Random(..) => "random",
+            Op::Poison(e) => e.op(),
+            Op::Unary(u) => u.name(),
+            Op::Binary(b) => b.name(),
+            Op::Where => "where",
+            Op::Cast => "cast",
+            Op::Reduce(r, _) => match r {
+                ReduceOp::Sum => "sum",
+                ReduceOp::Prod => "prod",
+                ReduceOp::Max => "max",
+                ReduceOp::Min => "min",
+                ReduceOp::Any => "any",
+                ReduceOp::All => "all",
+            },
+            Op::ArgReduce { max: true, .. } => "argmax",
+            Op::ArgReduce { .. } => "argmin",
+            Op::CumSum { .. } => "cumsum",
+            Op::Reshape => "reshape",
+            Op::Permute(_) => "permute",
+            Op::Expand => "expand",
+            Op::Slice { .. } => "slice",
+            Op::Unfold { .. } => "unfold",
+            Op::After => "after",
+            Op::Copy => "contiguous",
+            Op::Cat(_) => "cat",
+            Op::Place { .. } => "pad",
+            Op::Fold { .. } => "fold",
+            Op::Matmul => "matmul",
+            Op::Conv(_) => "conv",
+            Op::ConvInputGrad(_) => "conv_transpose",
+            Op::ConvWeightGrad(_) => "conv_weight_grad",
+            Op::MaxPoolIndex(_) => "max_pool",
+            Op::SumPool(_) => "avg_pool",
+            Op::SumPoolGrad(_) => "avg_pool_grad",
+            Op::Gather(_) => "gather",
+            Op::Scatter { add: true, .. } => "scatter_add",
+            Op::Scatter { .. } => "scatter",
+            Op::IndexSelect(_) => "index_select",
+            Op::IndexAdd(_) => "index_add",
+            Op::ArgSort { .. } => "sort",
+        }
+    }
+
+    /// Whether the planner may fuse it into a program.
+    pub fn is_pointwise(&self) -> bool {
+        matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast)
+    }
+
+    /// Whether it changes only the layout ([`Op::Reshape`] may have to copy).
+    pub fn is_view(&self) -> bool {
+        matches!(
+            self,
+            Op::Reshape | Op::Permute(_) | Op::Expand | Op::Slice { .. } | Op::Unfold { .. } | Op::After
+        )
+    }
+}
+
+/// One input of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Arg<'a> {
+    /// Where the data lies.
+    pub data: Data<'a>,
+    /// Its dtype.
+    pub dtype: DType,
+    /// Its layout, in elements.
+    pub layout: &'a crate::Layout,
+}
+
+/// Where an input's data lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// In a buffer of its own.
+    Buffer(&'a crate::Buffer),
+    /// In the buffer of elementwise output number `n`, which will be overwritten in place. Only for
+    /// programs; layout and dtype size are those of the output.
+    InPlace(usize),
+}
+
+/// One output of a kernel: contiguous, of this shape, starting at the buffer's first byte.
+#[derive(Debug)]
+pub struct Out<'a> {
+    /// The memory, with unspecified contents.
+    pub data: &'a mut crate::Buffer,
+    /// Its dtype.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: &'a Shape,
+}
+
+/// What a device must be able to do. Kernels get layouts and contiguous outputs.
+pub trait Backend: Send + Sync {
+    /// Runs a fused program. Inputs have the program's shape.
+    fn run_program(
+        &self,
+        program: &Program,
+        inputs: &[Arg<'_>],
+        outputs: &mut [Out<'_>],
+    ) -> crate::Result<()>;
+    /// Runs any other operation that has a kernel (not leaves, pointwise operations, reductions or
+    /// views). Errors are those only data can show, such as an index out of range.
+    fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
+}
