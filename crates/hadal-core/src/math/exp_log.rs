@@ -12,7 +12,7 @@ const LN_2_REST: f32 = -1.904_654_2e-9;
 const LN_2_HI: f32 = 0.693_145_75;
 const LN_2_LO: f32 = 1.428_606_8e-6;
 /// log₁₀ 2 in the same way.
-const LOG10_2_HI: f32 = 0.301_025_39;
+const LOG10_2_HI: f32 = 0.301_025_4;
 const LOG10_2_LO: f32 = 4.605_039e-6;
 /// log₂ e − (the f32 nearest to it), and the same for log₁₀ e.
 const LOG2_E_REST: f32 = 1.925_963e-8;
@@ -44,7 +44,7 @@ fn exp_parts(x: f32) -> (f32, i32) {
     let t = x.mul_add(LOG2_E, MAGIC);
     let n = t - MAGIC;
     let r = n.mul_add(-LN_2_REST, n.mul_add(-LN_2, x));
-    let q = poly(r, [4.999_999_4e-1, 1.666_652_1e-1, 4.166_839e-2, 8.368_745e-3, 1.381_454_1e-3]);
+    let q = poly(r, [4.999_999_4e-1, 1.666_652_1e-1, 4.166_839e-2, 8.368_745e-3, 1.381_454e-3]);
     ((r * r).mul_add(q, r), (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32))
 }
 
@@ -80,7 +80,9 @@ pub(super) fn expm1(x: f32) -> f32 {
     let (p, n) = exp_parts(clamp(x, -20.0, 88.8));
     let h = pow2(n.wrapping_sub(1));
     let y = 2.0 * p.mul_add(h, h - 0.5);
-    sel(x == 0.0, x, y)
+    // Halving would cost a subnormal its last bit. Below 2^-25 the next term, x²/2, is under half an
+    // ulp.
+    sel(x.abs() < 2.98e-8, x, y)
 }
 
 /// `(m − 1, e)` with `x = m 2^e`, m in [√½, √2); for finite x > 0.
@@ -169,6 +171,18 @@ pub(super) fn log1p(x: f32) -> f32 {
     sel(x == 0.0, x, y)
 }
 
+/// ln(1 + x) for 0 ≤ x ≤ 1 or NaN: the exponent of 1 + x is 0 or, from √2 on, 1.
+#[inline(always)]
+fn log1p_unit(x: f32) -> f32 {
+    let s = 1.0 + x;
+    let c = x - (s - 1.0);
+    let upper = s > std::f32::consts::SQRT_2;
+    let f = sel(upper, c.mul_add(0.5, 0.5 * s - 1.0), x);
+    let (sq, cu) = ln_tail(f);
+    let y = f + (sq + (cu + sel(upper, LN_2_LO, 0.0)));
+    y + sel(upper, LN_2_HI, 0.0)
+}
+
 #[inline(always)]
 pub(super) fn sigmoid(x: f32) -> f32 {
     // With e = exp(-|x|) nothing overflows: 1/(1+e) above zero, e/(1+e) below.
@@ -178,5 +192,5 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn softplus(x: f32) -> f32 {
-    sel(x < 0.0, 0.0, x) + log1p(exp(-x.abs()))
+    sel(x < 0.0, 0.0, x) + log1p_unit(exp(-x.abs()))
 }

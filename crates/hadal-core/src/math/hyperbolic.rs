@@ -8,11 +8,11 @@ pub(super) fn tanh(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
     let p = poly(z, [-3.333_328_4e-1, 1.333_149_1e-1, -5.374_349_7e-2, 2.065_058_6e-2, -5.717_043_3e-3]);
-    let small = (x * z).mul_add(p, x);
+    let small = (a * z).mul_add(p, a);
     // tanh 10 is 1 in f32.
     let e = exp_log::exp_narrow(2.0 * sel(a > 10.0, 10.0, a));
-    let big = (1.0 - 2.0 / (e + 1.0)).copysign(x);
-    sel(a < 0.625, small, big)
+    let big = 1.0 - 2.0 / (e + 1.0);
+    sel(a < 0.625, small, big).copysign(x)
 }
 
 /// |x| limited to 100, where every function here has overflown or settled in f32; NaN stays.

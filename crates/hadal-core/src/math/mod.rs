@@ -152,67 +152,127 @@ pub trait Real:
     /// self · a + b, rounded once.
     fn mul_add_(self, a: Self, b: Self) -> Self;
     /// e^x.
+    ///
+    /// f32: within 1.01 ulp over all of f32, subnormal results included.
     fn exp_(self) -> Self;
     /// 2^x.
+    ///
+    /// f32: within 0.95 ulp over all of f32, subnormal results included.
     fn exp2_(self) -> Self;
     /// e^x − 1.
+    ///
+    /// f32: within 1.45 ulp over all of f32.
     fn expm1_(self) -> Self;
     /// ln x; −∞ at ±0, NaN below.
+    ///
+    /// f32: within 0.86 ulp over all of f32.
     fn ln_(self) -> Self;
     /// log₂ x.
+    ///
+    /// f32: within 1.08 ulp over all of f32.
     fn log2_(self) -> Self;
     /// log₁₀ x.
+    ///
+    /// f32: within 1.0 ulp over all of f32.
     fn log10_(self) -> Self;
     /// ln(1 + x).
+    ///
+    /// f32: within 1.4 ulp over all of f32.
     fn log1p_(self) -> Self;
     /// 1 / (1 + e^(−x)), without overflow on either side.
+    ///
+    /// f32: within 2.35 ulp over all of f32.
     fn sigmoid_(self) -> Self;
     /// ln(1 + e^x), without overflow: max(x, 0) + ln(1 + e^(−|x|)).
+    ///
+    /// f32: within 1.7 ulp over all of f32.
     fn softplus_(self) -> Self;
     /// sin x, x in radians.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64, exact argument reduction).
     fn sin_(self) -> Self;
     /// cos x, x in radians.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64, exact argument reduction).
     fn cos_(self) -> Self;
     /// tan x, x in radians.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64, exact argument reduction).
     fn tan_(self) -> Self;
     /// asin x, in [−π/2, π/2]; NaN beyond |x| = 1.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn asin_(self) -> Self;
     /// acos x, in [0, π]; NaN beyond |x| = 1.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn acos_(self) -> Self;
     /// atan x, in [−π/2, π/2].
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn atan_(self) -> Self;
     /// The angle of the point (`x`, `self`), in [−π, π].
+    ///
+    /// f32: within 0.501 ulp (computed in f64).
     fn atan2_(self, x: Self) -> Self;
     /// sinh x.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn sinh_(self) -> Self;
     /// cosh x.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn cosh_(self) -> Self;
     /// tanh x.
+    ///
+    /// f32: within 1.35 ulp over all of f32.
     fn tanh_(self) -> Self;
     /// asinh x.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn asinh_(self) -> Self;
     /// acosh x; NaN below 1.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn acosh_(self) -> Self;
     /// atanh x; ±∞ at ±1, NaN beyond.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64).
     fn atanh_(self) -> Self;
     /// 2/√π ∫₀ˣ e^(−t²) dt.
+    ///
+    /// f32: within 1.17 ulp over all of f32. f64: 1.9e-16 relative.
     fn erf_(self) -> Self;
     /// 1 − erf x, without cancellation.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64). f64: 2.3e-16 relative.
     fn erfc_(self) -> Self;
     /// The x' with erf x' = x; ±∞ at ±1, NaN beyond.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64). f64: 4.1e-16 relative.
     fn erfinv_(self) -> Self;
     /// ln |Γ(x)|; ∞ at 0 and the negative integers.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64). f64: 2.4e-16 relative (more close to
+    /// its negative zeros).
     fn lgamma_(self) -> Self;
     /// d/dx ln Γ(x); ∓∞ at ±0, NaN at the negative integers, as in PyTorch.
+    ///
+    /// f32: within 0.501 ulp over all of f32 (computed in f64). f64: 1.7e-15 relative (more close to
+    /// its negative zeros).
     fn digamma_(self) -> Self;
     /// `self` to the power `x`, with the special cases of IEEE 754 (`pow(1, NaN) = pow(NaN, 0) = 1`,
     /// a negative base has a power for integral exponents only).
+    ///
+    /// f32: within 0.501 ulp (computed in f64).
     fn pow_(self, x: Self) -> Self;
     /// √(self² + x²), without overflow; ∞ if one of them is infinite, even beside NaN.
+    ///
+    /// f32: within 0.501 ulp (computed in f64).
     fn hypot_(self, x: Self) -> Self;
     /// √x, correctly rounded.
     fn sqrt_(self) -> Self;
-    /// 1/√x, as the quotient of correctly rounded steps, as in PyTorch.
+    /// 1/√x, from two correctly rounded steps, as in PyTorch: within 1.5 ulp.
     fn rsqrt_(self) -> Self;
     /// 1/x, correctly rounded.
     fn recip_(self) -> Self;

@@ -314,7 +314,7 @@ impl Real for f64 {
     }
     #[inline(always)]
     fn acosh_(self) -> f64 {
-        libm::acosh(self)
+        sel(self < 1.0, f64::NAN, libm::acosh(self))
     }
     #[inline(always)]
     fn atanh_(self) -> f64 {

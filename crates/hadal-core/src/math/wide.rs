@@ -136,23 +136,23 @@ pub(super) fn log1p(x: f64) -> f64 {
 /// `(sin 2πr, cos 2πr)` of the quarter-turn remainder, and the number of quarter turns in the two
 /// low bits of an integer, for an `x` that comes from an `f32` of any magnitude.
 ///
-/// x/2π is made of products with three pieces of 1/2π, of which the first two have 28 bits so that
-/// the product with a 24-bit x is exact (Payne and Hanek, 1983, in floating point). Bits of 1/2π
-/// that only contribute whole turns are skipped for large x, by choosing among three sets.
+/// x/2π is made of products with four pieces of 1/2π, of which the first three have 29 bits so that
+/// the product with a 24-bit x is exact (Payne and Hanek, 1983, in floating point). For huge x the
+/// bits of 1/2π that only contribute whole turns are skipped.
 #[inline(always)]
 pub(super) fn sin_cos_turns(x: f64) -> (f64, f64, u64) {
-    let a = x.abs();
-    // 2^45 and 2^85: from there on, ulp(x) times the skipped bits is a whole number of turns.
-    let (big, huge) = (a >= 35184372088832.0, a >= 3.8685626227668134e25);
-    let pick = |c0: f64, c1: f64, c2: f64| sel(huge, c2, sel(big, c1, c0));
-    let t1 = x * pick(0.15915494039654732, 5.1124121824841495e-08, 1.353216486128872e-19);
-    let t2 = x * pick(2.6953480142255515e-09, 7.342738699078887e-17, 6.6251011774694475e-28);
-    let t3 = x * pick(4.038449470223213e-18, 1.5185066224124615e-24, 2.586717176154868e-36);
+    // 2^76: from there on, ulp(x) times the 53 skipped bits is a whole number of turns.
+    let huge = x.abs() >= 7.555786372591432e22;
+    let t1 = x * sel(huge, 7.342738843835495e-17, 0.15915494225919247);
+    let t2 = x * sel(huge, 7.0940550210363e-26, 8.327028684640414e-10);
+    let t3 = x * sel(huge, 2.3430016322254e-34, 5.69002511952534e-19);
+    let t4 = x * sel(huge, 3.877041902507235e-43, 6.317065088957875e-27);
     let f1 = t1 - t1.round_ties_even();
     let f2 = t2 - t2.round_ties_even();
-    let k = (f1 + f2).mul_add(4.0, MAGIC);
-    // In this order every step but the last is exact, also where x is close to a multiple of π/2.
-    let r = ((k - MAGIC).mul_add(-0.25, f1) + f2) + t3;
+    let f3 = t3 - t3.round_ties_even();
+    let k = (f1 + f2 + f3).mul_add(4.0, MAGIC);
+    // In this order every step but the last is exact where x is close to a multiple of π/2.
+    let r = (((k - MAGIC).mul_add(-0.25, f1) + f2) + f3) + t4;
     let z = r * r;
     let s = r * poly(
         z,
