@@ -1,0 +1,28 @@
+//! The CPU backend: kernels by class, slices in, slices out.
+//!
+//! [`Cpu`] implements [`hadal_core::ops::Backend`]. Work is cut into tasks by shapes alone, so results
+//! are bit-identical for any number of threads ([`threads::set_threads`]).
+
+mod args;
+mod backend;
+mod chunks;
+mod create;
+mod index;
+mod movement;
+mod normal;
+mod random;
+mod reduce_arg;
+mod scan;
+mod sort;
+mod strided;
+mod sum;
+
+pub mod conv;
+pub mod gemm;
+pub mod program;
+mod scratch;
+pub mod simd;
+pub mod threads;
+mod vector;
+
+pub use backend::Cpu;

@@ -1,0 +1,322 @@
+//! Walking several strided layouts of one shape together, and the general copy.
+
+use crate::chunks::{Shared, for_ranges, grain};
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{Layout, Result, Storage};
+
+/// One dimension: its size and, per operand, the distance of neighbours in elements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dim<const N: usize> {
+    pub(crate) n: usize,
+    pub(crate) by: [isize; N],
+}
+
+/// Dimensions, outermost first; never none.
+pub(crate) type Dims<const N: usize> = SmallVec<[Dim<N>; 6]>;
+
+/// The shape's dimensions with the operands' strides, sizes of 1 dropped and neighbours merged where
+/// every operand allows it. Row-major order is kept.
+pub(crate) fn merge<const N: usize>(shape: &[usize], strides: [&[isize]; N]) -> Dims<N> {
+    let mut dims: Dims<N> = SmallVec::new();
+    for (d, &n) in shape.iter().enumerate() {
+        if n == 1 {
+            continue;
+        }
+        let by = strides.map(|s| s[d]);
+        match dims.last_mut() {
+            Some(last) if (0..N).all(|k| last.by[k] == by[k].wrapping_mul(n as isize)) => {
+                *last = Dim { n: last.n * n, by };
+            }
+            _ => dims.push(Dim { n, by }),
+        }
+    }
+    if dims.is_empty() {
+        dims.push(Dim { n: 1, by: [1; N] });
+    }
+    dims
+}
+
+/// Number of positions.
+pub(crate) fn count<const N: usize>(dims: &[Dim<N>]) -> usize {
+    dims.iter().map(|d| d.n).product()
+}
+
+/// Calls `row(places, length)` for the rows (along the last dimension) that make up the positions
+/// `range` of the row-major order; the first and last may be parts of rows. Places are relative to
+/// the operands' offsets.
+#[inline]
+pub(crate) fn walk<const N: usize>(
+    dims: &[Dim<N>],
+    range: std::ops::Range<usize>,
+    mut row: impl FnMut([isize; N], usize),
+) {
+    let Some((inner, outer)) = dims.split_last() else { return };
+    if range.is_empty() || inner.n == 0 {
+        return;
+    }
+    let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, outer.len());
+    let mut at = [0isize; N];
+    let (mut skip, mut rest) = (range.start % inner.n, range.start / inner.n);
+    for (i, d) in index.iter_mut().zip(outer).rev() {
+        *i = rest % d.n;
+        rest /= d.n;
+        for k in 0..N {
+            at[k] += *i as isize * d.by[k];
+        }
+    }
+    let mut left = range.len();
+    loop {
+        let len = left.min(inner.n - skip);
+        let mut start = at;
+        for k in 0..N {
+            start[k] += skip as isize * inner.by[k];
+        }
+        row(start, len);
+        left -= len;
+        if left == 0 {
+            return;
+        }
+        skip = 0;
+        for (i, d) in index.iter_mut().zip(outer).rev() {
+            *i += 1;
+            for k in 0..N {
+                at[k] += d.by[k];
+            }
+            if *i < d.n {
+                break;
+            }
+            *i = 0;
+            for k in 0..N {
+                at[k] -= d.n as isize * d.by[k];
+            }
+        }
+    }
+}
+
+/// Copies the elements of a layout to `dst_offset + Σ i[d]·dst_strides[d]` of `dst`.
+///
+/// The places written must differ from each other (they do for every row-major or sliced output).
+/// Both layouts are checked against their slices.
+pub(crate) fn copy_into<T: Storage>(
+    op: &'static str,
+    src: &[T],
+    layout: &Layout,
+    dst: &mut [T],
+    dst_offset: usize,
+    dst_strides: &[isize],
+) -> Result<()> {
+    let shape = &layout.shape;
+    crate::args::check_layout(op, layout, src.len())?;
+    let target =
+        Layout { shape: shape.clone(), strides: SmallVec::from_slice(dst_strides), offset: dst_offset };
+    crate::args::check_layout(op, &target, dst.len())?;
+    if shape.numel() == 0 {
+        return Ok(());
+    }
+    let dims = merge(shape, [&layout.strides, dst_strides]);
+    let source = Source::new(src, layout.offset);
+    // SAFETY: both layouts stay inside their slices, as just checked; `merge` keeps the places.
+    unsafe { copy_dims(&source, &Shared::new(dst), dst_offset, &dims) };
+    Ok(())
+}
+
+/// Smallest tile side for which transposing by tiles pays.
+const TILE: usize = 8;
+
+/// An input that tasks read at signed places relative to a layout's offset.
+pub(crate) struct Source<T>(*const T);
+// SAFETY: only read, from a shared borrow that outlives the tasks.
+unsafe impl<T: Sync> Sync for Source<T> {}
+
+impl<T: Copy> Source<T> {
+    /// The elements of a slice, places counted from `offset` (clamped to the slice).
+    pub(crate) fn new(slice: &[T], offset: usize) -> Source<T> {
+        // SAFETY: at most one past the end.
+        Source(unsafe { slice.as_ptr().add(offset.min(slice.len())) })
+    }
+    /// The place `i`.
+    ///
+    /// # Safety
+    /// The place is inside the slice given to `new`, which is still borrowed.
+    #[inline(always)]
+    pub(crate) unsafe fn at(&self, i: isize) -> *const T {
+        // SAFETY: by the caller's promise.
+        unsafe { self.0.offset(i) }
+    }
+    /// The element at place `i`.
+    ///
+    /// # Safety
+    /// As for [`Source::at`].
+    #[inline(always)]
+    pub(crate) unsafe fn get(&self, i: isize) -> T {
+        // SAFETY: by the caller's promise.
+        unsafe { *self.0.offset(i) }
+    }
+}
+
+/// # Safety
+/// All places of both operands are inside their slices, and the destination's are distinct.
+unsafe fn copy_dims<T: Storage>(source: &Source<T>, dst: &Shared<T>, offset: usize, dims: &Dims<2>) {
+    let inner = dims[dims.len() - 1];
+    let [si, di] = inner.by;
+    if si != 1 && di == 1 && inner.n >= TILE {
+        let across = dims[..dims.len() - 1].iter().position(|d| d.by[0] == 1 && d.n >= TILE);
+        if let Some(across) = across {
+            // SAFETY: as for this function.
+            return unsafe { transpose_dims(source, dst, offset, dims, across) };
+        }
+    }
+    for_ranges(count(dims), grain::<T>(), |range| {
+        walk(dims, range, |[s, d], len| {
+            // SAFETY: the places of this row are inside both slices and written by this task only.
+            unsafe {
+                let from = source.at(s);
+                let to = dst.at(offset as isize + d);
+                if si == 1 && di == 1 {
+                    copy_run(from, to, len);
+                } else if si == 0 && di == 1 {
+                    std::slice::from_raw_parts_mut(to, len).fill(*from);
+                } else {
+                    for j in 0..len as isize {
+                        *to.offset(j * di) = *from.offset(j * si);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// # Safety
+/// `len` elements at both places, not overlapping.
+#[inline(always)]
+pub(crate) unsafe fn copy_run<T: Copy>(from: *const T, to: *mut T, len: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if len * size_of::<T>() >= 64 {
+            std::ptr::copy_nonoverlapping(from, to, len);
+        } else {
+            // Shorter than the cost of calling memcpy.
+            for j in 0..len {
+                *to.add(j) = *from.add(j);
+            }
+        }
+    }
+}
+
+/// Rows of a tile strip: with 4-byte elements a strip reads 256-byte runs.
+const STRIP: usize = 64;
+/// Longest run of the inner dimension per task.
+const REACH: usize = 2048;
+
+/// Copies where the source is contiguous along dimension `across` and the destination along the
+/// last one, tile by tile.
+///
+/// # Safety
+/// As for [`copy_dims`].
+unsafe fn transpose_dims<T: Storage>(
+    src: &Source<T>,
+    dst: &Shared<T>,
+    offset: usize,
+    dims: &Dims<2>,
+    across: usize,
+) {
+    let inner = dims[dims.len() - 1];
+    let rows = dims[across];
+    let mut others: Dims<2> =
+        dims[..dims.len() - 1].iter().enumerate().filter(|&(d, _)| d != across).map(|(_, d)| *d).collect();
+    if others.is_empty() {
+        others.push(Dim { n: 1, by: [0, 0] });
+    }
+    let (strips, reaches) = (rows.n.div_ceil(STRIP), inner.n.div_ceil(REACH));
+    let pieces = count(&others) * strips * reaches;
+    let per_task = grain::<T>().div_ceil(STRIP.min(rows.n) * REACH.min(inner.n));
+    for_ranges(pieces, per_task, |range| {
+        for piece in range {
+            let (plane, rest) = (piece / (strips * reaches), piece % (strips * reaches));
+            let (k0, j0) = ((rest / reaches) * STRIP, (rest % reaches) * REACH);
+            let (kn, jn) = (STRIP.min(rows.n - k0), REACH.min(inner.n - j0));
+            walk(&others, plane..plane + 1, |[s, d], _| {
+                // SAFETY: the tile's places are places of the two layouts; no other piece has them.
+                unsafe {
+                    let from = src.at(s + k0 as isize + j0 as isize * inner.by[0]);
+                    let to = dst.at(offset as isize + d + k0 as isize * rows.by[1] + j0 as isize);
+                    tile(from, inner.by[0], to, rows.by[1], kn, jn);
+                }
+            });
+        }
+    });
+}
+
+/// `to[k·across + j] = from[k + j·along]` for `k < kn`, `j < jn`.
+///
+/// # Safety
+/// All these places are valid, and the two ranges do not overlap.
+unsafe fn tile<T: Storage>(from: *const T, along: isize, to: *mut T, across: isize, kn: usize, jn: usize) {
+    // Strips of 16 columns: with 4-byte elements whole cache lines are written.
+    const WIDE: usize = 2 * TILE;
+    let (kfull, jfull) = (kn / TILE * TILE, jn / WIDE * WIDE);
+    // SAFETY: all places are among those the caller promises.
+    unsafe {
+        for j in (0..jfull).step_by(WIDE) {
+            for k in (0..kfull).step_by(TILE) {
+                for half in [0, TILE] {
+                    let j = j + half;
+                    let mut block = [[T::zeroed(); TILE]; TILE];
+                    for (b, row) in block.iter_mut().enumerate() {
+                        *row = from
+                            .offset(k as isize + (j + b) as isize * along)
+                            .cast::<[T; TILE]>()
+                            .read_unaligned();
+                    }
+                    for a in 0..TILE {
+                        let column: [T; TILE] = std::array::from_fn(|b| block[b][a]);
+                        to.offset((k + a) as isize * across + j as isize)
+                            .cast::<[T; TILE]>()
+                            .write_unaligned(column);
+                    }
+                }
+            }
+        }
+        let one = |k: usize, j: usize| {
+            *to.offset(k as isize * across + j as isize) = *from.offset(k as isize + j as isize * along);
+        };
+        for k in 0..kfull {
+            for j in jfull..jn {
+                one(k, j);
+            }
+        }
+        for k in kfull..kn {
+            for j in 0..jn {
+                one(k, j);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_keeps_only_dimensions_some_operand_needs() {
+        let d = merge::<2>(&[2, 1, 3, 4], [&[12, 7, 4, 1], &[12, 12, 4, 1]]);
+        assert_eq!(d.as_slice(), &[Dim { n: 24, by: [1, 1] }]);
+        let d = merge::<2>(&[2, 3, 4], [&[0, 4, 1], &[12, 4, 1]]);
+        assert_eq!(d.as_slice(), &[Dim { n: 2, by: [0, 12] }, Dim { n: 12, by: [1, 1] }]);
+        assert_eq!(count(&merge::<1>(&[], [&[]])), 1);
+    }
+
+    #[test]
+    fn walking_parts_visits_every_position_once_in_order() {
+        let dims = merge::<2>(&[3, 4, 5], [&[1, 15, -3], &[20, 5, 1]]);
+        for chunk in [1, 3, 5, 7, 60] {
+            let mut seen = Vec::new();
+            for start in (0..60).step_by(chunk) {
+                walk(&dims, start..(start + chunk).min(60), |[_, d], len| {
+                    seen.extend((0..len as isize).map(|j| d + j));
+                });
+            }
+            assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        }
+    }
+}
