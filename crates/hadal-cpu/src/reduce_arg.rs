@@ -1,6 +1,6 @@
 //! Positions of the largest and smallest.
 
-use crate::args::{around, dense, input, output, want_dtype, want_shape};
+use crate::args::{around, dense, input, internal, output, want_dtype, want_shape};
 use crate::chunks::{for_chunks, grain};
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Arg, Out};
@@ -58,6 +58,9 @@ pub fn arg_reduce(
             .operand(&x.layout.shape, x.dtype)
             .help("reduce over an axis with at least one element"));
     }
+    if n > u32::MAX as usize {
+        return Err(internal(op, format!("axis {axis} has {n} elements; at most 2^32 - 1 are supported")));
+    }
     let dtype = x.dtype;
     let x = dense(op, x)?;
     let out = output::<i64>(op, &mut out)?;
@@ -111,16 +114,22 @@ fn columns<const MAX: bool, T: Rank>(src: &[T], first: usize, part: &mut [i64], 
         let (o, column) = ((first + done) / inner, (first + done) % inner);
         let width = LANE.min(end - done).min(inner - column);
         let mut best = [T::As::default(); LANE];
-        let to = &mut part[done..done + width];
+        let mut at = [0u32; LANE];
         for k in 0..n {
             let start = (o * n + k) * inner + column;
-            for ((b, t), v) in best.iter_mut().zip(to.iter_mut()).zip(&src[start..start + width]) {
+            let row = &src[start..start + width];
+            if k == 0 {
+                best.iter_mut().zip(row).for_each(|(b, v)| *b = v.rank());
+                continue;
+            }
+            for ((b, t), v) in best.iter_mut().zip(&mut at).zip(row) {
                 let v = v.rank();
-                let take = k == 0 || better::<MAX, _>(v, *b);
+                let take = better::<MAX, _>(v, *b);
                 *b = if take { v } else { *b };
-                *t = if take { k as i64 } else { *t };
+                *t = if take { k as u32 } else { *t };
             }
         }
+        part[done..done + width].iter_mut().zip(at).for_each(|(t, k)| *t = k as i64);
         done += width;
     }
 }

@@ -1,7 +1,7 @@
 //! Running sums.
 
 use crate::args::{around, dense, input, internal, output, want_shape};
-use crate::chunks::{Shared, for_ranges, grain};
+use crate::chunks::{Shared, for_chunks, for_ranges, grain};
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Arg, Out};
 use hadal_core::{Result, Storage, dispatch_storage};
@@ -63,6 +63,21 @@ const LANE: usize = 64;
 fn run<T: Running>(src: &[T], dst: &mut [T], (outer, n, inner): (usize, usize, usize), reverse: bool) {
     if dst.is_empty() {
         return;
+    }
+    if inner == 1 {
+        return for_chunks(dst, (grain::<T>() / n).max(1) * n, |first, part| {
+            for (row, from) in part.chunks_exact_mut(n).zip(src[first..].chunks_exact(n)) {
+                let mut acc = T::ZERO;
+                let mut step = |(t, &v): (&mut T, &T)| {
+                    acc = T::step(acc, v);
+                    *t = T::round(acc);
+                };
+                match reverse {
+                    false => row.iter_mut().zip(from).for_each(&mut step),
+                    true => row.iter_mut().zip(from).rev().for_each(&mut step),
+                }
+            }
+        });
     }
     let lanes = inner.div_ceil(LANE);
     let dst = Shared::new(dst);

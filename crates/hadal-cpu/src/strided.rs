@@ -120,7 +120,7 @@ pub(crate) fn copy_into<T: Storage>(
     Ok(())
 }
 
-/// Smallest tile side for which transposing by tiles pays.
+/// Side of the square blocks that are transposed in registers.
 const TILE: usize = 8;
 
 /// An input that tasks read at signed places relative to a layout's offset.
@@ -159,7 +159,7 @@ impl<T: Copy> Source<T> {
 unsafe fn copy_dims<T: Storage>(source: &Source<T>, dst: &Shared<T>, offset: usize, dims: &Dims<2>) {
     let inner = dims[dims.len() - 1];
     let [si, di] = inner.by;
-    if si != 1 && di == 1 && inner.n >= TILE {
+    if si != 1 && si != 0 && di == 1 {
         let across = dims[..dims.len() - 1].iter().position(|d| d.by[0] == 1 && d.n >= TILE);
         if let Some(across) = across {
             // SAFETY: as for this function.
