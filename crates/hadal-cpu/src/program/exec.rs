@@ -1,0 +1,130 @@
+//! Running a plan on blocks of the iteration space.
+
+use super::blocks::{BLOCK, PAD};
+use super::plan::{Constant, Plan, Step};
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{DType, Scalar};
+
+/// One thread's registers for one plan.
+pub(super) struct Worker<'p> {
+    plan: &'p Plan,
+    /// Where each register's block is now.
+    regs: SmallVec<[*mut u8; 64]>,
+    scratch: *mut u8,
+}
+
+impl<'p> Worker<'p> {
+    /// Fills what stays the same for all blocks.
+    ///
+    /// # Safety
+    /// `scratch` is valid for `plan.scratch` bytes, 64-byte aligned, used by nothing else, and
+    /// outlives the worker; the iteration space is not empty.
+    pub(super) unsafe fn new(plan: &'p Plan, scratch: *mut u8) -> Worker<'p> {
+        // A register never defined (dead code) is never read; its pointer does not matter.
+        let regs: SmallVec<[*mut u8; 64]> =
+            plan.places.iter().map(|&at| scratch.wrapping_add(at as usize)).collect();
+        for c in &plan.constants {
+            // SAFETY: a constant's place has room for a block.
+            unsafe { fill(c, regs[c.reg as usize]) };
+        }
+        for &(operand, reg) in &plan.prepared {
+            let size = plan.sizes[reg as usize] as usize;
+            // SAFETY: the place was made for this operand's scratch length.
+            unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size) };
+        }
+        Worker { plan, regs, scratch }
+    }
+
+    fn place(&self, reg: u16) -> *mut u8 {
+        self.scratch.wrapping_add(self.plan.places[reg as usize] as usize)
+    }
+
+    /// Runs the steps on elements `p..p + n` and stores what is stored elementwise.
+    ///
+    /// # Safety
+    /// `0 < n <= BLOCK`, `p + n` is inside the iteration space, and no other worker runs on any of
+    /// these elements.
+    pub(super) unsafe fn block(&mut self, p: usize, n: usize) {
+        let plan = self.plan;
+        let padded = if plan.computes { n.next_multiple_of(PAD) } else { n };
+        debug_assert!(padded <= BLOCK);
+        let whole = n == padded;
+        for &k in &plan.direct {
+            let s = &plan.sinks[k as usize];
+            self.regs[s.reg as usize] = if whole { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
+        }
+        for step in &plan.steps {
+            match *step {
+                Step::Load { operand, reg } => {
+                    let op = &plan.operands[operand as usize];
+                    let place = self.place(reg);
+                    self.regs[reg as usize] = match op.lend(p, n, padded, place, plan.sizes[reg as usize]) {
+                        Some(lent) => lent.cast_mut(),
+                        None => {
+                            let size = plan.sizes[reg as usize] as usize;
+                            // SAFETY: the place has room for a block, p + n is in range.
+                            unsafe { op.read(p, n, place, size) };
+                            place
+                        }
+                    };
+                }
+                Step::Run { kernel, dst, a, b, c } => {
+                    let r = |i: u16| self.regs[i as usize];
+                    // SAFETY: all registers hold `padded` elements: in their places, lent from
+                    // inputs that go on that far, or in an output of which `whole` elements belong
+                    // to this block. A destination's place is shared with no register in use, and
+                    // memory of inputs is never a destination (plan.rs).
+                    unsafe { kernel(r(dst), r(a), r(b), r(c), padded) };
+                }
+                Step::Store { reg, sink } => {
+                    // SAFETY: the sink holds the whole space; stores to memory that is an input
+                    // come after all reads of this block.
+                    unsafe { plan.sinks[sink as usize].store(p, n, self.regs[reg as usize]) };
+                }
+            }
+        }
+        if !whole {
+            for &k in &plan.direct {
+                let s = &plan.sinks[k as usize];
+                // SAFETY: as above; the register is in its place in scratch.
+                unsafe { s.store(p, n, self.regs[s.reg as usize]) };
+            }
+        }
+    }
+
+    /// The current block of a register.
+    pub(super) fn reg(&self, reg: u16) -> *const u8 {
+        self.regs[reg as usize]
+    }
+
+    /// Runs `start..end` block by block.
+    ///
+    /// # Safety
+    /// As for [`Worker::block`], for the whole range.
+    pub(super) unsafe fn range(&mut self, start: usize, end: usize) {
+        let mut p = start;
+        while p < end {
+            let n = (end - p).min(BLOCK);
+            // SAFETY: the caller's promise.
+            unsafe { self.block(p, n) };
+            p += n;
+        }
+    }
+}
+
+/// Fills a block with a constant.
+///
+/// # Safety
+/// `dst` is valid for a block of the constant's compute type.
+unsafe fn fill(c: &Constant, dst: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (c.dtype.compute(), c.value.cast(c.dtype)) {
+            (DType::F64, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_f64()),
+            (DType::I64, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_i64()),
+            (DType::Bool, v) => std::slice::from_raw_parts_mut(dst, BLOCK).fill(v.to_bool() as u8),
+            (_, Scalar::F(v)) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v as f32),
+            (_, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_f64() as f32),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! From a program to the steps run on every block: dead code dropped, loads moved to their first
+//! use, registers given places in scratch by linear scan.
+
+use super::blocks::{BLOCK, Kernel, binary, cast_kernel, round_kernel, select_kernel, unary};
+use super::convert::{CopyFn, store_copy};
+use super::load::{Kind, Operand};
+use crate::simd::Level;
+use hadal_core::ops::{Code, Program, Reg};
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{DType, Scalar};
+
+/// The memory of one input.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    pub start: *const u8,
+    pub end: *const u8,
+    /// The elementwise output that will overwrite it.
+    pub in_place: Option<usize>,
+}
+
+/// One step of a block. Registers are numbered as the program's instructions.
+pub(super) enum Step {
+    /// Make `reg` point at the input's elements, copied to `reg`'s place where they must be.
+    Load { operand: u16, reg: Reg },
+    /// Run a block function; unused sources repeat a used one.
+    Run { kernel: Kernel, dst: Reg, a: Reg, b: Reg, c: Reg },
+    /// Copy a register to elementwise output number `sink` of the plan.
+    Store { reg: Reg, sink: u16 },
+}
+
+/// An elementwise output.
+pub(super) struct Sink {
+    /// The register it is a copy of.
+    pub reg: Reg,
+    /// The output's memory.
+    pub to: *mut u8,
+    /// Bytes of a stored element.
+    pub size: usize,
+    copy: CopyFn,
+    /// The register is computed in the output's memory where a block is whole.
+    direct: bool,
+}
+
+impl Sink {
+    /// Copies `n` elements to position `p`.
+    ///
+    /// # Safety
+    /// `p + n` elements fit the output, `src` is valid for `n` of the compute type and no part of
+    /// what is written.
+    #[inline]
+    pub(super) unsafe fn store(&self, p: usize, n: usize, src: *const u8) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.copy)(self.to.add(p * self.size), src, n) }
+    }
+}
+
+/// A register filled once per task.
+pub(super) struct Constant {
+    pub reg: Reg,
+    pub value: Scalar,
+    pub dtype: DType,
+}
+
+/// What a worker runs. Holds pointers into the inputs and outputs it was made for.
+pub(super) struct Plan {
+    pub steps: SmallVec<[Step; 16]>,
+    pub operands: SmallVec<[Operand; 4]>,
+    /// Operands that are filled once per task, with their registers.
+    pub prepared: SmallVec<[(u16, Reg); 4]>,
+    pub constants: SmallVec<[Constant; 4]>,
+    pub sinks: SmallVec<[Sink; 2]>,
+    /// Sinks whose register is computed in place of the output.
+    pub direct: SmallVec<[u16; 2]>,
+    /// Byte offset of each register's place in scratch.
+    pub places: SmallVec<[u32; 32]>,
+    /// Bytes of a register's compute type.
+    pub sizes: SmallVec<[u8; 32]>,
+    /// Bytes of scratch a worker needs.
+    pub scratch: usize,
+    /// For each program output the register it reads, after aliases.
+    pub out_regs: SmallVec<[Reg; 4]>,
+    /// Whether any block function runs, which wants whole multiples of its unit.
+    pub computes: bool,
+}
+
+// SAFETY: the pointers lead to inputs, which are only read, and to outputs, of which every worker
+// writes its own elements; the caller of the program holds the borrows for as long as it runs.
+unsafe impl Sync for Plan {}
+
+/// Not the place of any register.
+const NOWHERE: u32 = u32::MAX;
+/// Used until the end of the block.
+const END: u32 = u32::MAX;
+
+struct Builder<'a> {
+    program: &'a Program,
+    level: Level,
+    /// What each register is another name of.
+    root: SmallVec<[Reg; 32]>,
+    loaded: SmallVec<[bool; 32]>,
+    last_use: SmallVec<[u32; 32]>,
+    plan: Plan,
+}
+
+/// Makes the plan of a program that has been validated for these inputs and outputs.
+///
+/// # Safety
+/// Every input's layout lies in its source; every elementwise output's memory holds the program's
+/// number of elements. Both stay so while the plan is used.
+pub(super) unsafe fn build(
+    level: Level,
+    program: &Program,
+    layouts: &[hadal_core::ops::Arg<'_>],
+    sources: &[Source],
+    outputs: &[*mut u8],
+) -> Option<Plan> {
+    let n = program.instrs.len();
+    let mut b = Builder {
+        program,
+        level,
+        root: (0..n).map(|i| i as Reg).collect(),
+        loaded: SmallVec::from_elem(false, n),
+        last_use: SmallVec::from_elem(0, n),
+        plan: Plan {
+            steps: SmallVec::new(),
+            operands: SmallVec::new(),
+            prepared: SmallVec::new(),
+            constants: SmallVec::new(),
+            sinks: SmallVec::new(),
+            direct: SmallVec::new(),
+            places: SmallVec::from_elem(NOWHERE, n),
+            sizes: program.instrs.iter().map(|i| i.dtype.compute().size() as u8).collect(),
+            scratch: 0,
+            out_regs: SmallVec::new(),
+            computes: false,
+        },
+    };
+    b.find_aliases();
+    let (used, valued) = b.find_uses();
+    b.add_sinks(sources, outputs);
+    // Inputs become operands only where used.
+    let mut operand_of: SmallVec<[u16; 32]> = SmallVec::from_elem(0, n);
+    for (i, instr) in program.instrs.iter().enumerate() {
+        let (Code::Load(input), true) = (&instr.code, used[i]) else { continue };
+        let (arg, source) = (&layouts[*input as usize], sources[*input as usize]);
+        operand_of[i] = b.plan.operands.len() as u16;
+        let shared = source.in_place.is_some();
+        // SAFETY: the caller's promise.
+        let mut op = unsafe { Operand::new(level, arg.dtype, arg.layout, source.start, source.end, shared) };
+        // A register that leaves is read after the stores, which may overwrite its source.
+        if shared && b.plan.out_regs.contains(&(i as Reg)) {
+            op.always_copy();
+        }
+        b.plan.operands.push(op);
+    }
+    for (i, instr) in program.instrs.iter().enumerate() {
+        if !used[i] || b.root[i] as usize != i {
+            continue;
+        }
+        let reg = i as Reg;
+        if let Code::Const(value) = instr.code {
+            b.plan.constants.push(Constant { reg, value, dtype: instr.dtype });
+            b.loaded[i] = true;
+            b.place_for_good(reg, BLOCK);
+        } else if !matches!(instr.code, Code::Load(_)) {
+            b.compute(reg, &operand_of, valued[i])?;
+        }
+    }
+    b.finish(&operand_of);
+    b.place_registers();
+    Some(b.plan)
+}
+
+impl Builder<'_> {
+    fn dtype(&self, r: Reg) -> DType {
+        self.program.instrs[r as usize].dtype
+    }
+
+    /// A cast that changes nothing in compute representation is another name for its operand.
+    fn find_aliases(&mut self) {
+        for (i, instr) in self.program.instrs.iter().enumerate() {
+            if let Code::Cast(a) = instr.code {
+                let (from, to) = (self.dtype(a), instr.dtype);
+                if from == to || (from.compute() == to.compute() && to == to.compute()) {
+                    self.root[i] = self.root[a as usize];
+                }
+            }
+        }
+        self.plan.out_regs = self.program.outputs.iter().map(|o| self.root[o.reg as usize]).collect();
+    }
+
+    /// Which registers reach an output, and which are needed as values of their dtype, not only to
+    /// be stored in it.
+    fn find_uses(&self) -> (SmallVec<[bool; 32]>, SmallVec<[bool; 32]>) {
+        let n = self.program.instrs.len();
+        let mut used: SmallVec<[bool; 32]> = SmallVec::from_elem(false, n);
+        let mut valued: SmallVec<[bool; 32]> = SmallVec::from_elem(false, n);
+        for o in &self.program.outputs {
+            let root = self.root[o.reg as usize] as usize;
+            used[root] = true;
+            valued[root] |= o.reduce.is_some() || root != o.reg as usize;
+        }
+        for i in (0..n).rev() {
+            if used[i] && self.root[i] as usize == i {
+                for_operands(&self.program.instrs[i].code, |r| {
+                    let r = self.root[r as usize] as usize;
+                    used[r] = true;
+                    valued[r] = true;
+                });
+            }
+        }
+        (used, valued)
+    }
+
+    fn add_sinks(&mut self, sources: &[Source], outputs: &[*mut u8]) {
+        for (k, o) in self.program.outputs.iter().enumerate() {
+            if o.reduce.is_some() {
+                continue;
+            }
+            let dtype = self.dtype(o.reg);
+            let reg = self.root[o.reg as usize];
+            let computed = !matches!(self.program.instrs[reg as usize].code, Code::Load(_) | Code::Const(_));
+            let direct = computed
+                && dtype == dtype.compute()
+                && dtype.size() == self.dtype(reg).compute().size()
+                && !sources.iter().any(|s| s.in_place == Some(k))
+                && !self.plan.sinks.iter().any(|s| s.reg == reg && s.direct);
+            if direct {
+                self.plan.direct.push(self.plan.sinks.len() as u16);
+                self.last_use[reg as usize] = END;
+            }
+            self.plan.sinks.push(Sink {
+                reg,
+                to: outputs[k],
+                size: dtype.size(),
+                copy: store_copy(self.level, dtype),
+                direct,
+            });
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        let at = self.plan.steps.len() as u32;
+        let mut touch = |r: Reg| {
+            let u = &mut self.last_use[r as usize];
+            *u = (*u).max(at);
+        };
+        match &step {
+            Step::Load { reg, .. } | Step::Store { reg, .. } => touch(*reg),
+            Step::Run { dst, a, b, c, .. } => [*dst, *a, *b, *c].into_iter().for_each(touch),
+        }
+        self.plan.steps.push(step);
+    }
+
+    /// Loads a register that is an input and has not been loaded.
+    fn ensure(&mut self, reg: Reg, operand_of: &[u16]) {
+        if self.loaded[reg as usize] {
+            return;
+        }
+        self.loaded[reg as usize] = true;
+        let operand = operand_of[reg as usize];
+        let op = &self.plan.operands[operand as usize];
+        let (kind, len) = (op.kind, op.scratch_len());
+        if kind != Kind::Walk {
+            self.plan.prepared.push((operand, reg));
+            self.place_for_good(reg, len);
+        }
+        if kind != Kind::Uniform {
+            self.push(Step::Load { operand, reg });
+        }
+    }
+
+    /// A place that is never used for another register.
+    fn place_for_good(&mut self, reg: Reg, len: usize) {
+        self.plan.places[reg as usize] = self.plan.scratch as u32;
+        self.plan.scratch += len * self.plan.sizes[reg as usize] as usize;
+    }
+
+    fn compute(&mut self, reg: Reg, operand_of: &[u16], valued: bool) -> Option<()> {
+        let instr = &self.program.instrs[reg as usize];
+        let mut src: SmallVec<[Reg; 3]> = SmallVec::new();
+        for_operands(&instr.code, |r| src.push(self.root[r as usize]));
+        src.iter().for_each(|&r| self.ensure(r, operand_of));
+        let of = self.dtype(*src.first()?).compute();
+        let kernel = match instr.code {
+            Code::Unary(op, _) => unary(self.level, op, of)?,
+            Code::Binary(op, ..) => binary(self.level, op, of)?,
+            Code::Where(..) => select_kernel(self.level, instr.dtype),
+            Code::Cast(_) => cast_kernel(self.level, of, instr.dtype),
+            Code::Load(_) | Code::Const(_) => return None,
+        };
+        let at = |i: usize| src.get(i).copied().unwrap_or(src[0]);
+        let (a, b, c) = (at(0), at(1), at(2));
+        self.loaded[reg as usize] = true;
+        self.plan.computes = true;
+        self.push(Step::Run { kernel, dst: reg, a, b, c });
+        if valued && let Some(kernel) = round_kernel(self.level, instr.dtype) {
+            self.push(Step::Run { kernel, dst: reg, a: reg, b: reg, c: reg });
+        }
+        // Outputs that nothing in place depends on are stored while the block is hot.
+        for k in 0..self.plan.sinks.len() {
+            let s = &self.plan.sinks[k];
+            if s.reg == reg && !s.direct && !self.overwrites(s.to) {
+                self.push(Step::Store { reg, sink: k as u16 });
+            }
+        }
+        Some(())
+    }
+
+    /// Whether an output's memory is also an input. Empty buffers may share an address, which only
+    /// makes a store late.
+    fn overwrites(&self, to: *mut u8) -> bool {
+        self.plan.operands.iter().any(|o| o.is_in_place_of(to))
+    }
+
+    /// Loads what only leaves, then stores what is stored late.
+    fn finish(&mut self, operand_of: &[u16]) {
+        for k in 0..self.plan.out_regs.len() {
+            let reg = self.plan.out_regs[k];
+            self.ensure(reg, operand_of);
+            if self.program.outputs[k].reduce.is_some() {
+                self.last_use[reg as usize] = END;
+            }
+        }
+        for k in 0..self.plan.sinks.len() {
+            let s = &self.plan.sinks[k];
+            let reg = s.reg;
+            let computed = !matches!(self.program.instrs[reg as usize].code, Code::Load(_) | Code::Const(_));
+            if !s.direct && (!computed || self.overwrites(s.to)) {
+                self.push(Step::Store { reg, sink: k as u16 });
+            }
+        }
+    }
+
+    /// Gives each register a place when it is defined and takes it back after its last use. A
+    /// destination is placed before its sources are freed, so it never shares their place.
+    fn place_registers(&mut self) {
+        let mut free: [SmallVec<[u32; 8]>; 3] = Default::default();
+        let class = |size: u8| match size {
+            8 => 0,
+            4 => 1,
+            _ => 2,
+        };
+        for at in 0..self.plan.steps.len() {
+            let mut touched: SmallVec<[Reg; 4]> = SmallVec::new();
+            match self.plan.steps[at] {
+                Step::Load { reg, .. } | Step::Store { reg, .. } => touched.push(reg),
+                Step::Run { dst, a, b, c, .. } => {
+                    for r in [dst, a, b, c] {
+                        if !touched.contains(&r) {
+                            touched.push(r);
+                        }
+                    }
+                }
+            }
+            // The first is the one defined here, if any is.
+            let reg = touched[0] as usize;
+            if self.plan.places[reg] == NOWHERE {
+                let size = self.plan.sizes[reg];
+                self.plan.places[reg] = free[class(size)].pop().unwrap_or_else(|| {
+                    let place = self.plan.scratch as u32;
+                    self.plan.scratch += BLOCK * size as usize;
+                    place
+                });
+            }
+            for r in touched {
+                let r = r as usize;
+                if self.last_use[r] == at as u32 && !self.is_for_good(r as Reg) {
+                    free[class(self.plan.sizes[r])].push(self.plan.places[r]);
+                }
+            }
+        }
+    }
+
+    fn is_for_good(&self, reg: Reg) -> bool {
+        matches!(self.program.instrs[reg as usize].code, Code::Const(_))
+            || self.plan.prepared.iter().any(|p| p.1 == reg)
+    }
+}
+
+/// Calls `f` with every operand of an instruction, in order.
+pub(super) fn for_operands(code: &Code, mut f: impl FnMut(Reg)) {
+    match *code {
+        Code::Load(_) | Code::Const(_) => {}
+        Code::Cast(a) | Code::Unary(_, a) => f(a),
+        Code::Binary(_, a, b) => {
+            f(a);
+            f(b);
+        }
+        Code::Where(c, a, b) => {
+            f(c);
+            f(a);
+            f(b);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Running programs with reducing outputs.
+
+use super::blocks::BLOCK;
+use super::exec::Worker;
+use super::fold::{Folds, folds};
+use super::plan::Plan;
+use super::space::{Space, share};
+use super::{Target, parallel};
+use crate::args::temporary;
+use crate::scratch::Scratch;
+use crate::simd::Level;
+use crate::threads::SendPtr;
+use hadal_core::ops::Program;
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{Element, Result, dispatch};
+
+/// Bytes of an accumulator.
+const ACC: usize = 8;
+
+/// One reducing output.
+struct Reducer {
+    reg: u16,
+    folds: Folds,
+    target: Target,
+}
+
+// SAFETY: the targets are outputs, of which every task writes its own elements; see `run`.
+unsafe impl Sync for Reducer {}
+
+/// Runs the plan of a program with at least one reducing output.
+///
+/// # Safety
+/// The plan and the targets (one per program output) are valid for the program's shape and kept
+/// shape, and not otherwise accessed meanwhile.
+pub(super) unsafe fn run(
+    level: Level,
+    program: &Program,
+    plan: &Plan,
+    targets: &[Target],
+    numel: usize,
+    serial: bool,
+) -> Result<()> {
+    let reducers: SmallVec<[Reducer; 2]> = (program.outputs.iter().zip(&plan.out_regs).zip(targets))
+        .filter_map(|((o, &reg), &target)| {
+            let folds = folds(level, o.reduce?, program.instrs[o.reg as usize].dtype);
+            Some(Reducer { reg, folds, target })
+        })
+        .collect();
+    if numel == 0 {
+        for r in &reducers {
+            let nothing = [r.folds.empty; 64];
+            for at in (0..r.target.len).step_by(nothing.len()) {
+                let n = (r.target.len - at).min(nothing.len());
+                // SAFETY: at + n is inside the target.
+                unsafe { finish(r, at, nothing.as_ptr().cast(), n) };
+            }
+        }
+        return Ok(());
+    }
+    let space = Space::new(&program.shape, &program.reduced);
+    if space.splits == 1 {
+        let task = |g: usize| {
+            // SAFETY: the caller's promise; groups of tiles are disjoint in elements and results.
+            unsafe { tiles(&space, plan, &reducers, share(space.all_tiles, space.groups, g), 0, None) }
+        };
+        parallel(space.groups, serial, &task);
+        return Ok(());
+    }
+    // Accumulators of every split, reducer and kept position.
+    let stride = space.kept;
+    let mut partials = temporary::<i64>("program", space.splits * reducers.len() * stride)?;
+    let ptr = SendPtr::new(partials.as_mut_slice::<i64>().as_mut_ptr().cast::<u64>());
+    let task = |t: usize| {
+        let (g, s) = (t % space.groups, t / space.groups);
+        let tiles_of = share(space.all_tiles, space.groups, g);
+        // SAFETY: as above; every split has its own accumulators.
+        unsafe { tiles(&space, plan, &reducers, tiles_of, s, Some(ptr)) }
+    };
+    parallel(space.groups * space.splits, serial, &task);
+    // Added up in order of the splits, a run of positions at a time.
+    let run = 1024;
+    let combine = |k: usize| {
+        let (at, n) = (k * run, run.min(space.kept - k * run));
+        for (i, r) in reducers.iter().enumerate() {
+            // SAFETY: all tasks are done; positions at..at + n of split 0 belong to this task.
+            unsafe {
+                let of = |s: usize| ptr.get().add((s * reducers.len() + i) * stride + at).cast::<u8>();
+                for s in 1..space.splits {
+                    (r.folds.join)(of(0), of(s), 1, n);
+                }
+                finish(r, at, of(0), n);
+            }
+        }
+    };
+    parallel(space.kept.div_ceil(run), serial || space.kept * space.splits < 16 * 1024, &combine);
+    Ok(())
+}
+
+/// Converts accumulators to results `at..at + n`.
+///
+/// # Safety
+/// The results are inside the target and no other task's; `acc` holds `n` accumulators.
+unsafe fn finish(r: &Reducer, at: usize, acc: *const u8, n: usize) {
+    dispatch!(r.target.dtype, T => {
+        let to = r.target.to.cast::<T>().wrapping_add(at);
+        for i in 0..n {
+            // SAFETY: the caller's promise. A bool is written as the byte 0 or 1.
+            unsafe {
+                to.add(i).write(if r.folds.float {
+                    T::from_f64(acc.cast::<f64>().add(i).read())
+                } else {
+                    T::from_i64(acc.cast::<i64>().add(i).read())
+                })
+            }
+        }
+    })
+}
+
+/// Reduces the parts of split `split` of some tiles. Results go to `partials`, or to the outputs if
+/// there is only one split.
+///
+/// # Safety
+/// As for [`run`]; no other task has the same tiles and split.
+unsafe fn tiles(
+    space: &Space,
+    plan: &Plan,
+    reducers: &[Reducer],
+    range: std::ops::Range<usize>,
+    split: usize,
+    partials: Option<SendPtr<u64>>,
+) {
+    let mut registers = Scratch::<u64>::new(plan.scratch / 8);
+    let mut sums = Scratch::<u64>::new(space.width * reducers.len());
+    let sums = sums.slice();
+    // SAFETY: the scratch is as large as the plan asks for, and aligned.
+    let mut worker = unsafe { Worker::new(plan, registers.slice().as_mut_ptr().cast()) };
+    let parts = share(space.all_parts, space.splits, split);
+    for tile in range {
+        let (plane, t) = (tile / space.tiles, tile % space.tiles);
+        let (k0, k1) = (t * space.tile, ((t + 1) * space.tile).min(space.plane));
+        for (r, sums) in reducers.iter().zip(sums.chunks_exact_mut(space.width)) {
+            sums.fill(r.folds.empty);
+        }
+        let sums_ptr = sums.as_mut_ptr();
+        let base = space.base(false, plane);
+        let (mut outer, mut part) = (parts.start / space.parts, parts.start % space.parts);
+        let mut at = base + space.base(true, outer);
+        for _ in parts.clone() {
+            // SAFETY: the tile and part are inside the space; there are `width` accumulators for
+            // each reducer.
+            unsafe {
+                if space.row_reduced {
+                    part_of_rows(space, &mut worker, reducers, at, part, k0..k1, sums_ptr);
+                } else {
+                    part_of_columns(space, &mut worker, reducers, at, part, k0..k1, sums_ptr);
+                }
+            }
+            part += 1;
+            if part == space.parts {
+                part = 0;
+                outer += 1;
+                at = base + space.base(true, outer);
+            }
+        }
+        let n = k1 - k0;
+        for (i, r) in reducers.iter().enumerate() {
+            // SAFETY: accumulators of this reducer; results and partials of this tile and split.
+            unsafe {
+                let acc = sums_ptr.add(i * space.width).cast::<u8>();
+                // Rows that were added side by side.
+                for side in (n..space.width).step_by(n).filter(|_| !space.row_reduced && space.rows > 1) {
+                    (r.folds.join)(acc, acc.add(side * ACC), 1, n);
+                }
+                let result = plane * space.plane + k0;
+                match partials {
+                    None => finish(r, result, acc, n),
+                    Some(p) => {
+                        let to = p.get().add((split * reducers.len() + i) * space.kept + result);
+                        std::ptr::copy_nonoverlapping(acc.cast::<u64>(), to, n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One part of the reduced rows `kept` from linear position `at` on, each into its accumulator.
+///
+/// # Safety
+/// As for [`tiles`].
+unsafe fn part_of_rows(
+    space: &Space,
+    worker: &mut Worker<'_>,
+    reducers: &[Reducer],
+    at: usize,
+    part: usize,
+    kept: std::ops::Range<usize>,
+    sums: *mut u64,
+) {
+    let len = space.row;
+    if len <= BLOCK {
+        // Several rows make a block.
+        for k in kept.clone().step_by(BLOCK / len) {
+            let rows = (BLOCK / len).min(kept.end - k);
+            // SAFETY: the rows are inside the tile and follow each other.
+            unsafe {
+                worker.block(at + k * len, rows * len);
+                for (i, r) in reducers.iter().enumerate() {
+                    let acc = sums.add(i * space.width + k - kept.start);
+                    (r.folds.rows)(acc.cast(), worker.reg(r.reg), rows, len);
+                }
+            }
+        }
+        return;
+    }
+    let piece = space.part_range(part);
+    for k in kept.clone() {
+        for q in piece.clone().step_by(BLOCK) {
+            let n = BLOCK.min(piece.end - q);
+            // SAFETY: the piece is inside the row.
+            unsafe {
+                worker.block(at + k * len + q, n);
+                for (i, r) in reducers.iter().enumerate() {
+                    let acc = sums.add(i * space.width + k - kept.start);
+                    (r.folds.rows)(acc.cast(), worker.reg(r.reg), 1, n);
+                }
+            }
+        }
+    }
+}
+
+/// The columns `kept` of the middle rows of one part, each into its accumulator.
+///
+/// # Safety
+/// As for [`tiles`].
+unsafe fn part_of_columns(
+    space: &Space,
+    worker: &mut Worker<'_>,
+    reducers: &[Reducer],
+    at: usize,
+    part: usize,
+    kept: std::ops::Range<usize>,
+    sums: *mut u64,
+) {
+    let first = part * space.rows;
+    let rows = space.rows.min(space.middle - first);
+    // Where several rows make a block, `kept` is the whole row; otherwise there is one row.
+    let (start, end) = (first * space.row + kept.start, (first + rows - 1) * space.row + kept.end);
+    for q in (start..end).step_by(BLOCK) {
+        let n = BLOCK.min(end - q);
+        // SAFETY: the range is inside the tile's rows, and there are as many accumulators.
+        unsafe {
+            worker.block(at + q, n);
+            for (i, r) in reducers.iter().enumerate() {
+                let acc = sums.add(i * space.width + q - start);
+                (r.folds.columns)(acc.cast(), worker.reg(r.reg), 1, n);
+            }
+        }
+    }
+}
