@@ -1,0 +1,2 @@
+//! Convolution.
+pub(crate) mod taps;

@@ -1,0 +1,99 @@
+//! Per-thread working memory that is kept between calls.
+//!
+//! The first touch of fresh pages costs an order of magnitude more than a pass over warm memory, so
+//! packing buffers are handed back to their thread and used again.
+
+use bytemuck::Pod;
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Alignment: a cache line, and the widest vector.
+const ALIGN: usize = 64;
+/// Buffers a thread keeps for later.
+const KEEP: usize = 12;
+
+struct Block {
+    ptr: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Block {
+    fn new(bytes: usize) -> Block {
+        // A power of two grows rarely and fits the next, slightly different, request.
+        let bytes = bytes.max(4096).checked_next_power_of_two().unwrap_or(bytes);
+        let layout = Layout::from_size_align(bytes, ALIGN).unwrap_or(Layout::new::<u8>());
+        // SAFETY: the layout has a size above zero.
+        let ptr = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(ptr) {
+            Some(ptr) if layout.size() == bytes => Block { ptr, bytes },
+            _ => handle_alloc_error(layout),
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Ok(layout) = Layout::from_size_align(self.bytes, ALIGN) {
+            // SAFETY: allocated in `new` with this very layout.
+            unsafe { std::alloc::dealloc(self.ptr.as_ptr(), layout) }
+        }
+    }
+}
+
+thread_local! {
+    static FREE: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Working memory for `len` elements, 64-byte aligned, holding whatever its last user left (always
+/// initialised). Goes back to the dropping thread's store.
+pub(crate) struct Scratch<T: Pod> {
+    block: Option<Block>,
+    len: usize,
+    kind: PhantomData<T>,
+}
+
+impl<T: Pod> Scratch<T> {
+    /// The smallest kept buffer that is large enough, or a new one.
+    pub fn new(len: usize) -> Self {
+        let bytes = len.saturating_mul(size_of::<T>());
+        let found = FREE.with_borrow_mut(|free| {
+            let best = (0..free.len()).filter(|&i| free[i].bytes >= bytes).min_by_key(|&i| free[i].bytes);
+            best.map(|i| free.swap_remove(i))
+        });
+        Scratch { block: Some(found.unwrap_or_else(|| Block::new(bytes))), len, kind: PhantomData }
+    }
+    fn ptr(&self) -> *mut T {
+        self.block.as_ref().map_or(NonNull::dangling().as_ptr(), |b| b.ptr.as_ptr().cast())
+    }
+    /// The elements.
+    pub fn slice(&mut self) -> &mut [T] {
+        // SAFETY: the block holds `len` elements at an alignment of 64, was zeroed when it was
+        // allocated and has since held only `Pod` values without padding; it is owned by `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr(), self.len) }
+    }
+    /// The elements as zeros.
+    pub fn zeroed(&mut self) -> &mut [T] {
+        let s = self.slice();
+        s.fill(T::zeroed());
+        s
+    }
+}
+
+impl<T: Pod> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            // The store is gone while its thread ends; the block is then simply freed.
+            let _ = FREE.try_with(|free| {
+                let mut free = free.borrow_mut();
+                if free.len() >= KEEP
+                    && let Some(i) = (0..free.len()).min_by_key(|&i| free[i].bytes)
+                {
+                    free.swap_remove(i);
+                }
+                free.push(block);
+            });
+        }
+    }
+}
