@@ -1,7 +1,7 @@
 //! The CPU as a device: which kernel runs which operation.
 
 use crate::args::internal;
-use crate::{create, index, movement, random, reduce_arg, scan, sort};
+use crate::{create, glue, index, movement, random, reduce_arg, scan, sort};
 use hadal_core::Result;
 use hadal_core::ops::{Arg, Backend, Op, Out, Program};
 
@@ -11,8 +11,7 @@ pub struct Cpu;
 
 impl Backend for Cpu {
     fn run_program(&self, program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        let _ = (program, inputs, outputs);
-        Err(internal("program", "no kernel"))
+        crate::program::run(program, inputs, outputs)
     }
 
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> Result<()> {
@@ -36,8 +35,8 @@ impl Backend for Cpu {
             Op::IndexSelect(axis) => index::index_select(name, *axis, inputs, output),
             Op::IndexAdd(axis) => index::index_add(name, *axis, inputs, output),
 
-            Op::Matmul
-            | Op::Conv(_)
+            Op::Matmul => glue::matmul(name, inputs, output),
+            Op::Conv(_)
             | Op::ConvInputGrad(_)
             | Op::ConvWeightGrad(_)
             | Op::MaxPoolIndex(_)

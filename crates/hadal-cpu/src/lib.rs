@@ -7,6 +7,7 @@ mod args;
 mod backend;
 mod chunks;
 mod create;
+mod glue;
 mod index;
 mod movement;
 mod normal;
