@@ -1,0 +1,3 @@
+//! hadal-train
+
+pub mod plot;
