@@ -7,6 +7,7 @@
 //! nor on the width of the vectors.
 
 use crate::vector::Vector;
+use std::mem::MaybeUninit;
 
 /// A is packed: `MR` values per step of k, one after the other.
 pub(crate) const PACKED: u8 = 0;
@@ -144,7 +145,14 @@ pub(crate) unsafe fn kernel<V: Vector, const MODE: u8, const MR: usize, const NV
                 }
             }
         } else {
-            finish(acc.as_ptr().cast(), MR, NV, t);
+            // Through a copy: taking the sums' own address would keep them out of registers.
+            let mut copy = [[MaybeUninit::<V>::uninit(); NV]; MR];
+            for i in 0..MR {
+                for j in 0..NV {
+                    acc[i][j].store(copy[i][j].as_mut_ptr().cast());
+                }
+            }
+            finish(copy.as_ptr().cast(), MR, NV, t);
         }
     }
 }
