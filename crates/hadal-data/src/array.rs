@@ -204,9 +204,7 @@ const KEEP: usize = 64;
 
 fn take<T>(store: &mut Vec<Vec<T>>, len: usize) -> Vec<T> {
     // The smallest that is large enough, so that a label's buffer does not hold an image's.
-    let best = (0..store.len())
-        .filter(|&i| store[i].capacity() >= len)
-        .min_by_key(|&i| store[i].capacity());
+    let best = (0..store.len()).filter(|&i| store[i].capacity() >= len).min_by_key(|&i| store[i].capacity());
     match best {
         Some(i) => store.swap_remove(i),
         None => Vec::with_capacity(len),

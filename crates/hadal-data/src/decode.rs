@@ -3,22 +3,23 @@
 use crate::array::{Array, ArrayData, Buffers};
 use crate::dataset::Channels;
 use crate::error::{DataError, Result};
+use hadal_io::Image;
 use std::path::Path;
 
 /// Decodes a picture and converts its colours.
 pub(crate) fn decode(path: &Path, channels: Channels, buffers: &mut Buffers) -> Result<Array> {
-    let bytes = std::fs::read(path).map_err(|e| DataError::io("read", path, e))?;
-    let fail = |e: image::ImageError| DataError::Image { path: path.into(), message: e.to_string() };
-    let picture = image::load_from_memory(&bytes).map_err(fail)?;
-    let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let (count, interleaved) = match channels {
-        Channels::Rgb => (3, picture.into_rgb8().into_raw()),
-        Channels::Gray => (1, picture.into_luma8().into_raw()),
-        Channels::Rgba => (4, picture.into_rgba8().into_raw()),
+    let picture = Image::read(path).map_err(DataError::Image)?;
+    let (count, picture) = match channels {
+        Channels::Rgb if picture.channels() == 3 => (3, picture),
+        Channels::Rgb => (3, picture.to_rgb()),
+        Channels::Gray if picture.channels() == 1 => (1, picture),
+        Channels::Gray => (1, picture.to_gray()),
     };
+    let shape = vec![count, picture.height(), picture.width()];
+    let interleaved = picture.into_data();
     let mut planes = buffers.take_u8(interleaved.len());
     for c in 0..count {
         planes.extend(interleaved.iter().skip(c).step_by(count));
     }
-    Ok(Array::trusted(vec![count, h, w], ArrayData::U8(planes)))
+    Ok(Array::trusted(shape, ArrayData::U8(planes)))
 }

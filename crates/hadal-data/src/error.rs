@@ -39,14 +39,9 @@ pub enum DataError {
         /// What is wrong and what to do.
         message: String,
     },
-    /// A picture could not be decoded.
-    #[error("cannot decode the image {}: {message}; replace or remove the file", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// The decoder's reason.
-        message: String,
-    },
+    /// A picture could not be read or decoded; the message names the file.
+    #[error(transparent)]
+    Image(hadal_io::IoError),
     /// A data set without samples where some are needed.
     #[error("{what} is empty: {hint}")]
     Empty {
@@ -56,7 +51,9 @@ pub enum DataError {
         hint: String,
     },
     /// A class label outside `0..classes`.
-    #[error("{file}: label {label} of sample {index} is outside 0..{classes}; check the labels or give the right number of classes")]
+    #[error(
+        "{file}: label {label} of sample {index} is outside 0..{classes}; check the labels or give the right number of classes"
+    )]
     LabelOutOfRange {
         /// The labels' file or data set.
         file: String,
@@ -100,7 +97,9 @@ pub enum DataError {
         len: usize,
     },
     /// Samples of one batch do not fit together.
-    #[error("cannot stack a batch: {part} of sample {index} is {found}, but the first sample of the batch (number {first}) has {expected}; make all samples alike, for images with Resize or a crop")]
+    #[error(
+        "cannot stack a batch: {part} of sample {index} is {found}, but the first sample of the batch (number {first}) has {expected}; make all samples alike, for images with Resize or a crop"
+    )]
     Collate {
         /// `input` or `target`.
         part: &'static str,
@@ -114,7 +113,9 @@ pub enum DataError {
         expected: String,
     },
     /// Reading a sample panicked (a bug in a data set or transform).
-    #[error("reading batch {batch} of epoch {epoch} panicked: {message}; this is a bug in the data set or a transform, the other batches are unaffected")]
+    #[error(
+        "reading batch {batch} of epoch {epoch} panicked: {message}; this is a bug in the data set or a transform, the other batches are unaffected"
+    )]
     WorkerPanic {
         /// Batch within the epoch.
         batch: usize,

@@ -16,14 +16,15 @@ pub mod transform;
 
 pub use array::{Array, ArrayData, Buffers};
 pub use dataset::{
-    ArrayDataset, Batch, Channels, ColumnKind, Concat, CsvColumn, CsvDataset, CsvOptions, Dataset, ImageDataset,
-    ImageFolder, MapDataset, Missing, Sample, SampleCtx, Subset, Task, random_split,
+    ArrayDataset, Batch, Channels, ColumnKind, Concat, CsvColumn, CsvDataset, CsvOptions, Dataset,
+    ImageDataset, ImageFolder, MapDataset, Missing, Sample, SampleCtx, Subset, Task, random_split,
 };
 pub use error::{DataError, Result};
 pub use loader::{BatchIter, DataLoader, Epoch, LoaderState};
 pub use named::{FetchEvent, NamedSpec, Places, Split, fetch, load_named, named_set, named_sets};
 pub use read::{CifarLabels, IdxArray, IdxData, parse_cifar10, parse_cifar100, parse_idx, read_idx};
 pub use sampler::{
-    BatchPlan, BatchSampler, Batching, RandomSampler, Sampler, SequentialSampler, SubsetSampler, WeightedSampler,
+    BatchPlan, BatchSampler, Batching, RandomSampler, Sampler, SequentialSampler, SubsetSampler,
+    WeightedSampler,
 };
 pub use transform::{Compose, Transform, TransformSpec};

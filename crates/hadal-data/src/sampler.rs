@@ -201,7 +201,9 @@ impl BatchPlan {
     /// position belongs to this plan.
     pub fn digest(&self) -> u64 {
         let words = self.order.iter().chain([&usize::MAX]).chain(&self.ends);
-        words.fold(0xcbf2_9ce4_8422_2325, |h, &w| (h ^ w as u64).wrapping_mul(0x0100_0000_01b3).rotate_left(23))
+        words.fold(0xcbf2_9ce4_8422_2325, |h, &w| {
+            (h ^ w as u64).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+        })
     }
 }
 

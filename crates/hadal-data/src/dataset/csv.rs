@@ -308,7 +308,8 @@ impl<'a> Table<'a> {
         let mut names: Vec<String> = distinct.iter().map(ToString::to_string).collect();
         // Classes 0..10 in the order of numbers, not as text (where 10 comes before 2).
         if names.iter().all(|n| number(n).is_some()) {
-            names.sort_by(|a, b| number(a).unwrap_or(0.0).total_cmp(&number(b).unwrap_or(0.0)).then(a.cmp(b)));
+            names
+                .sort_by(|a, b| number(a).unwrap_or(0.0).total_cmp(&number(b).unwrap_or(0.0)).then(a.cmp(b)));
             let lookup = |c: &str| names.iter().position(|n| n == c).unwrap_or(0) as f32;
             let mut memo = std::collections::BTreeMap::new();
             let values = cells.iter().map(|(_, c)| *memo.entry(*c).or_insert_with(|| lookup(c))).collect();

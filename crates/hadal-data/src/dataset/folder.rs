@@ -15,8 +15,6 @@ pub enum Channels {
     Rgb,
     /// One channel of luminance.
     Gray,
-    /// Red, green, blue and opacity.
-    Rgba,
 }
 
 /// File name endings that are read, without regard to case.

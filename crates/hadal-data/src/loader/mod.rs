@@ -153,7 +153,9 @@ impl DataLoader {
     pub fn resume(&self, state: &LoaderState) -> Result<BatchIter> {
         let plan = self.plan(state.epoch)?;
         let differs = |what: &str, saved: u64, now: u64| {
-            let message = format!("the saved position has {what} {saved}, this loader has {now}; use the settings and data of the run that saved it");
+            let message = format!(
+                "the saved position has {what} {saved}, this loader has {now}; use the settings and data of the run that saved it"
+            );
             Err(DataError::Resume(message))
         };
         if state.seed != self.seed {

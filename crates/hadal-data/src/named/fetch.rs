@@ -4,8 +4,8 @@
 //! reaches the network almost always has one of the two programs, and their proxies and
 //! certificates are set up already.
 
-use super::specs::{NamedSpec, RemoteFile};
 use super::named_set;
+use super::specs::{NamedSpec, RemoteFile};
 use crate::error::{DataError, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -63,7 +63,12 @@ pub fn fetch(name: &str, cache_dir: &Path, progress: &mut dyn FnMut(FetchEvent<'
     Ok(paths)
 }
 
-fn download(spec: &NamedSpec, file: &RemoteFile, path: &Path, progress: &mut dyn FnMut(FetchEvent<'_>)) -> Result<()> {
+fn download(
+    spec: &NamedSpec,
+    file: &RemoteFile,
+    path: &Path,
+    progress: &mut dyn FnMut(FetchEvent<'_>),
+) -> Result<()> {
     // Named after this process, so that two programs downloading at once do not mix their bytes.
     let part = path.with_file_name(format!("{}.{}.part", file.name, std::process::id()));
     let mut reasons = Vec::new();
@@ -94,7 +99,12 @@ fn download(spec: &NamedSpec, file: &RemoteFile, path: &Path, progress: &mut dyn
 }
 
 /// Runs `curl`, or `wget` where there is no `curl`, watching the file grow.
-fn transfer(url: &str, file: &RemoteFile, part: &Path, progress: &mut dyn FnMut(FetchEvent<'_>)) -> Result<(), String> {
+fn transfer(
+    url: &str,
+    file: &RemoteFile,
+    part: &Path,
+    progress: &mut dyn FnMut(FetchEvent<'_>),
+) -> Result<(), String> {
     let mut child = start(url, file, part)?;
     let status = loop {
         match child.try_wait() {
@@ -151,7 +161,10 @@ fn check(file: &RemoteFile, part: &Path) -> Result<(), String> {
     if sum == file.sha256 {
         return Ok(());
     }
-    Err(format!("came with SHA-256 {sum}, which should be {}; the file there has changed or was damaged on the way", file.sha256))
+    Err(format!(
+        "came with SHA-256 {sum}, which should be {}; the file there has changed or was damaged on the way",
+        file.sha256
+    ))
 }
 
 /// The SHA-256 sum of a file in hexadecimal.
@@ -167,4 +180,73 @@ fn sha256(path: &Path) -> Result<String> {
         }
     }
     Ok(sum.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::named_sets;
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    /// Serves one answer to every request until the test ends.
+    fn serve(body: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0u8; 4096];
+                let _ = stream.read(&mut request);
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(head.as_bytes());
+                let _ = stream.write_all(body);
+            }
+        });
+        format!("http://{address}/data.gz")
+    }
+
+    fn try_download(urls: Vec<String>, body: &[u8], folder: &Path) -> Result<()> {
+        let urls: Vec<&'static str> = urls.into_iter().map(|u| &*u.leak()).collect();
+        let sha: String = Sha256::digest(body).iter().map(|b| format!("{b:02x}")).collect();
+        let file =
+            RemoteFile { name: "data.gz", urls: urls.leak(), bytes: body.len() as u64, sha256: sha.leak() };
+        download(&named_sets()[1], &file, &folder.join("data.gz"), &mut |_| {})
+    }
+
+    fn has_program() -> bool {
+        ["curl", "wget"]
+            .iter()
+            .any(|p| Command::new(p).arg("--version").stdout(Stdio::null()).status().is_ok())
+    }
+
+    #[test]
+    fn only_the_right_bytes_get_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = || fs::read_dir(dir.path()).unwrap().count();
+        // Port 9 of this machine refuses; nothing leaves it.
+        let refused = "http://127.0.0.1:9/data.gz".to_string();
+        let e = try_download(vec![refused.clone()], b"good", dir.path()).unwrap_err().to_string();
+        assert!(
+            e.starts_with("cannot download data.gz of data set mnist:\n  http://127.0.0.1:9/data.gz: "),
+            "{e}"
+        );
+        assert!(
+            e.contains("get train-images-idx3-ubyte.gz") && e.contains(&dir.path().display().to_string()),
+            "{e}"
+        );
+        assert_eq!(left(), 0);
+        if !has_program() {
+            assert!(e.contains("neither curl nor wget can be started"), "{e}");
+            return;
+        }
+        let e = try_download(vec![serve(b"evil")], b"good", dir.path()).unwrap_err().to_string();
+        assert!(e.contains("came with SHA-256") && left() == 0, "{e}");
+        let e = try_download(vec![serve(b"much longer")], b"good", dir.path()).unwrap_err();
+        assert!(left() == 0, "{e}");
+        try_download(vec![refused, serve(b"good")], b"good", dir.path()).unwrap();
+        assert_eq!(fs::read(dir.path().join("data.gz")).unwrap(), b"good");
+        assert_eq!(left(), 1);
+    }
 }

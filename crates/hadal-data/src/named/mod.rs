@@ -10,8 +10,8 @@ pub use specs::{NamedSpec, RemoteFile, named_sets};
 use crate::dataset::ImageDataset;
 use crate::error::{DataError, Result};
 use crate::read::{
-    CIFAR10_CLASSES, CIFAR100_CLASSES, CifarLabels, cifar_dataset, idx_images, open, parse_cifar10, parse_cifar100,
-    read_all, read_idx, tar,
+    CIFAR10_CLASSES, CIFAR100_CLASSES, CifarLabels, cifar_dataset, idx_images, open, parse_cifar10,
+    parse_cifar100, read_all, read_idx, tar,
 };
 use specs::Layout;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,9 @@ pub struct Places<'a> {
 pub fn named_set(name: &str) -> Result<&'static NamedSpec> {
     let wanted = name.trim().to_lowercase().replace('_', "-");
     let known = named_sets();
-    if let Some(spec) = known.iter().find(|s| s.name == wanted || s.name.replace('-', "") == wanted.replace('-', "")) {
+    if let Some(spec) =
+        known.iter().find(|s| s.name == wanted || s.name.replace('-', "") == wanted.replace('-', ""))
+    {
         return Ok(spec);
     }
     let near = known.iter().map(|s| (distance(s.name, &wanted), s.name)).min();
@@ -139,9 +141,13 @@ fn part_files(spec: &NamedSpec, split: Split) -> &'static [&'static str] {
     match (spec.layout, split) {
         (Layout::Idx, Split::Train) => &["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"],
         (Layout::Idx, Split::Test) => &["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"],
-        (Layout::Cifar10, Split::Train) => {
-            &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"]
-        }
+        (Layout::Cifar10, Split::Train) => &[
+            "data_batch_1.bin",
+            "data_batch_2.bin",
+            "data_batch_3.bin",
+            "data_batch_4.bin",
+            "data_batch_5.bin",
+        ],
         (Layout::Cifar10, Split::Test) => &["test_batch.bin"],
         (Layout::Cifar100, Split::Train) => &["train.bin"],
         (Layout::Cifar100, Split::Test) => &["test.bin"],

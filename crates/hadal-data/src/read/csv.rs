@@ -64,7 +64,10 @@ pub(crate) fn rows(text: &str, delimiter: char, file: &str) -> Result<Vec<Row>> 
                 row_line = line;
             }
             Some(_) if closed => {
-                return Err(fail(line, "text follows a closing quote; double the quotes inside a quoted cell"));
+                return Err(fail(
+                    line,
+                    "text follows a closing quote; double the quotes inside a quoted cell",
+                ));
             }
             Some(c) => cell.push(c),
         }

@@ -68,7 +68,7 @@ pub fn read_idx(path: &Path) -> Result<IdxArray> {
 /// let bytes = [0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9];
 /// let idx = hadal_data::parse_idx(&bytes[..], "three bytes")?;
 /// assert_eq!(idx.shape, [3]);
-/// let e = hadal_data::parse_idx(&bytes[..9], "cut").unwrap_err();
+/// let e = hadal_data::parse_idx(&bytes[..10], "cut").unwrap_err();
 /// assert!(e.to_string().contains("2 of the 3 bytes"), "{e}");
 /// # Ok::<(), hadal_data::DataError>(())
 /// ```
@@ -170,7 +170,8 @@ pub fn idx_images(
             format!("holds shape {:?}, labels are [n]; is it the images file?", labels.shape),
         ));
     };
-    let (_, ArrayData::I64(labels)) = IdxArray { shape: vec![n], data: labels_i32(labels.data) }.into_array().into_parts()
+    let (_, ArrayData::I64(labels)) =
+        IdxArray { shape: vec![n], data: labels_i32(labels.data) }.into_array().into_parts()
     else {
         return Err(DataError::format(labels_name, "holds floats; labels are integers"));
     };

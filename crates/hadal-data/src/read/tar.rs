@@ -8,12 +8,18 @@ const BLOCK: usize = 512;
 /// Finds the files whose last path component is in `wanted`, each at most `limit` bytes.
 ///
 /// The files come in the order of `wanted`.
-pub(crate) fn extract(mut source: impl Read, name: &str, wanted: &[&str], limit: u64) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn extract(
+    mut source: impl Read,
+    name: &str,
+    wanted: &[&str],
+    limit: u64,
+) -> Result<Vec<Vec<u8>>> {
     let bad = |m: String| DataError::format(name, m);
     let mut found: Vec<Option<Vec<u8>>> = vec![None; wanted.len()];
     while found.iter().any(Option::is_none) {
         let mut header = Vec::with_capacity(BLOCK);
-        let read = |e: std::io::Error| bad(format!("cannot be read or decompressed: {e}; get the archive again"));
+        let read =
+            |e: std::io::Error| bad(format!("cannot be read or decompressed: {e}; get the archive again"));
         (&mut source).take(BLOCK as u64).read_to_end(&mut header).map_err(read)?;
         if header.len() < BLOCK || header.iter().all(|&b| b == 0) {
             let missing: Vec<&str> =

@@ -52,7 +52,10 @@ impl AffineParams {
         if m.iter().all(|v| v.is_finite()) && self.scale > 0.0 {
             return Ok(m);
         }
-        Err(DataError::argument("affine", format!("{self:?} cannot be inverted; scale must be above 0 and shear below 90 degrees")))
+        Err(DataError::argument(
+            "affine",
+            format!("{self:?} cannot be inverted; scale must be above 0 and shear below 90 degrees"),
+        ))
     }
 }
 
@@ -64,10 +67,23 @@ impl AffineParams {
 ///
 /// # Errors
 /// When it is no image or the map cannot be inverted.
-pub fn affine(image: Array, params: &AffineParams, how: Interpolation, fill: f32, cx: &mut SampleCtx) -> Result<Array> {
+pub fn affine(
+    image: Array,
+    params: &AffineParams,
+    how: Interpolation,
+    fill: f32,
+    cx: &mut SampleCtx,
+) -> Result<Array> {
     image.image_dims("affine")?;
     let m = params.inverse()?;
-    fn run<T: Store>(p: &[T], (h, w): (usize, usize), m: [f64; 6], how: Interpolation, fill: f32, cx: &mut SampleCtx) -> Vec<T> {
+    fn run<T: Store>(
+        p: &[T],
+        (h, w): (usize, usize),
+        m: [f64; 6],
+        how: Interpolation,
+        fill: f32,
+        cx: &mut SampleCtx,
+    ) -> Vec<T> {
         let mut out = T::take(cx, p.len());
         let (half_w, half_h) = (w as f64 / 2.0, h as f64 / 2.0);
         for plane in p.chunks_exact(h * w) {
@@ -82,7 +98,9 @@ pub fn affine(image: Array, params: &AffineParams, how: Interpolation, fill: f32
                     let sx = m[0] * u + m[1] * v + m[2] + half_w - 0.5;
                     let sy = m[3] * u + m[4] * v + m[5] + half_h - 0.5;
                     let value = match how {
-                        Interpolation::Nearest => at(sx.round_ties_even(), sy.round_ties_even()).unwrap_or(fill),
+                        Interpolation::Nearest => {
+                            at(sx.round_ties_even(), sy.round_ties_even()).unwrap_or(fill)
+                        }
                         Interpolation::Bilinear => bilinear(at, sx, sy, fill),
                     };
                     out.push(T::round(value));

@@ -56,7 +56,11 @@ impl Transform for Normalize {
     fn validate(&self) -> Result<()> {
         let fail = |m| Err(DataError::argument("Normalize", m));
         if self.mean.len() != self.std.len() || self.mean.is_empty() {
-            return fail(format!("{} means and {} standard deviations; give one of each per channel", self.mean.len(), self.std.len()));
+            return fail(format!(
+                "{} means and {} standard deviations; give one of each per channel",
+                self.mean.len(),
+                self.std.len()
+            ));
         }
         if let Some(s) = self.std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
             return fail(format!("standard deviation {s} is not positive"));
@@ -70,7 +74,10 @@ impl Transform for Normalize {
     fn run(&self, mut image: Array, _cx: &mut SampleCtx) -> Result<Array> {
         let (c, h, w) = image.image_dims("Normalize")?;
         if c != self.mean.len() {
-            return Err(DataError::argument("Normalize", format!("has {} channels, the image has {c}", self.mean.len())));
+            return Err(DataError::argument(
+                "Normalize",
+                format!("has {} channels, the image has {c}", self.mean.len()),
+            ));
         }
         let Some(x) = image.as_f32_mut() else {
             return Err(DataError::argument("Normalize", "the image is u8; put ToFloat before it"));
@@ -140,7 +147,10 @@ impl Transform for Grayscale {
     fn run(&self, image: Array, cx: &mut SampleCtx) -> Result<Array> {
         let (c, _, _) = image.image_dims("Grayscale")?;
         if c != 1 && c != 3 {
-            return Err(DataError::argument("Grayscale", format!("needs 1 or 3 channels, the image has {c}")));
+            return Err(DataError::argument(
+                "Grayscale",
+                format!("needs 1 or 3 channels, the image has {c}"),
+            ));
         }
         on_pixels!("Grayscale", image, cx, |c, h, w, p| {
             let n = self.num_output_channels;
@@ -211,6 +221,7 @@ macro_rules! flips {
             }
 
             fn run(&self, image: Array, cx: &mut SampleCtx) -> Result<Array> {
+                image.image_dims(stringify!($name))?;
                 if cx.rng().chance(self.p) { flip(image, $horizontal) } else { Ok(image) }
             }
 
@@ -271,7 +282,10 @@ impl Transform for RandomErasing {
         check_range(op, "scale", self.scale, 0.0)?;
         check_range(op, "ratio", self.ratio, f64::MIN_POSITIVE)?;
         if self.scale.1 > 1.0 || !self.value.is_finite() {
-            return Err(DataError::argument(op, format!("scale {:?} goes past 1, or value {} is not finite", self.scale, self.value)));
+            return Err(DataError::argument(
+                op,
+                format!("scale {:?} goes past 1, or value {} is not finite", self.scale, self.value),
+            ));
         }
         Ok(())
     }
@@ -279,7 +293,10 @@ impl Transform for RandomErasing {
     fn run(&self, image: Array, cx: &mut SampleCtx) -> Result<Array> {
         let (c, h, w) = image.image_dims("RandomErasing")?;
         if self.random && image.as_u8().is_some() {
-            return Err(DataError::argument("RandomErasing", "noise needs an f32 image; put ToFloat before it"));
+            return Err(DataError::argument(
+                "RandomErasing",
+                "noise needs an f32 image; put ToFloat before it",
+            ));
         }
         let rng = cx.rng();
         if !rng.chance(self.p) {

@@ -80,7 +80,11 @@ pub fn adjust_saturation(image: Array, factor: f64, cx: &mut SampleCtx) -> Resul
     fn run<T: Store>(p: &[T], plane: usize, factor: f64, cx: &mut SampleCtx) -> Vec<T> {
         let mut out = T::take(cx, p.len());
         let grey = |i: usize| luminance(p[i], p[plane + i], p[2 * plane + i]).to_f32();
-        out.extend(p.iter().enumerate().map(|(i, &v)| blend(v, grey(i % plane), factor as f32, (1.0 - factor) as f32)));
+        out.extend(
+            p.iter()
+                .enumerate()
+                .map(|(i, &v)| blend(v, grey(i % plane), factor as f32, (1.0 - factor) as f32)),
+        );
         out
     }
     on_pixels!("adjust_saturation", image, cx, |c, h, w, p| (vec![c, h, w], run(p, h * w, factor, cx)))
@@ -170,9 +174,14 @@ impl ColorJitter {
     /// # Errors
     /// When one is negative, or hue above 0.5.
     pub fn new(brightness: f64, contrast: f64, saturation: f64, hue: f64) -> Result<Self> {
-        for (name, x) in [("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue)] {
+        for (name, x) in
+            [("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue)]
+        {
             if !(x.is_finite() && x >= 0.0) {
-                return Err(DataError::argument("ColorJitter", format!("{name} is {x}; it must be finite and at least 0")));
+                return Err(DataError::argument(
+                    "ColorJitter",
+                    format!("{name} is {x}; it must be finite and at least 0"),
+                ));
             }
         }
         let around = |x: f64| ((1.0 - x).max(0.0), 1.0 + x);
@@ -183,7 +192,12 @@ impl ColorJitter {
     ///
     /// # Errors
     /// When a range is out of order, factors are below 0, or hue is outside −0.5..=0.5.
-    pub fn ranges(brightness: (f64, f64), contrast: (f64, f64), saturation: (f64, f64), hue: (f64, f64)) -> Result<Self> {
+    pub fn ranges(
+        brightness: (f64, f64),
+        contrast: (f64, f64),
+        saturation: (f64, f64),
+        hue: (f64, f64),
+    ) -> Result<Self> {
         let new = Self { brightness, contrast, saturation, hue };
         new.validate()?;
         Ok(new)
@@ -197,7 +211,10 @@ impl Transform for ColorJitter {
         check_range("ColorJitter", "saturation", self.saturation, 0.0)?;
         check_range("ColorJitter", "hue", self.hue, -0.5)?;
         if self.hue.1 > 0.5 {
-            return Err(DataError::argument("ColorJitter", format!("hue {:?} is not within -0.5..=0.5", self.hue)));
+            return Err(DataError::argument(
+                "ColorJitter",
+                format!("hue {:?} is not within -0.5..=0.5", self.hue),
+            ));
         }
         Ok(())
     }

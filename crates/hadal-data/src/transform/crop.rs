@@ -55,10 +55,20 @@ pub fn pad(image: Array, by: [usize; 4], fill: f32, mode: PadMode, cx: &mut Samp
     if left.max(right) > most.0 || top.max(bottom) > most.1 {
         return Err(DataError::argument(
             "Pad",
-            format!("padding {by:?} of a {h}×{w} image is larger than mode {mode:?} allows ({} wide, {} high)", most.0, most.1),
+            format!(
+                "padding {by:?} of a {h}×{w} image is larger than mode {mode:?} allows ({} wide, {} high)",
+                most.0, most.1
+            ),
         ));
     }
-    fn run<T: Store>(p: &[T], (c, h, w): (usize, usize, usize), by: [usize; 4], fill: f32, mode: PadMode, cx: &mut SampleCtx) -> Vec<T> {
+    fn run<T: Store>(
+        p: &[T],
+        (c, h, w): (usize, usize, usize),
+        by: [usize; 4],
+        fill: f32,
+        mode: PadMode,
+        cx: &mut SampleCtx,
+    ) -> Vec<T> {
         let [left, top, right, bottom] = by;
         let (oh, ow) = (h + top + bottom, w + left + right);
         let fill = T::trunc(fill);
@@ -87,19 +97,35 @@ pub fn pad(image: Array, by: [usize; 4], fill: f32, mode: PadMode, cx: &mut Samp
 ///
 /// # Errors
 /// When they are not all within the image, or none.
-pub fn crop(image: Array, top: usize, left: usize, height: usize, width: usize, cx: &mut SampleCtx) -> Result<Array> {
+pub fn crop(
+    image: Array,
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+    cx: &mut SampleCtx,
+) -> Result<Array> {
     let (_, h, w) = image.image_dims("crop")?;
-    let within = |start: usize, size: usize, full: usize| size > 0 && start.checked_add(size).is_some_and(|e| e <= full);
+    let within = |start: usize, size: usize, full: usize| {
+        size > 0 && start.checked_add(size).is_some_and(|e| e <= full)
+    };
     if !within(top, height, h) || !within(left, width, w) {
         return Err(DataError::argument(
             "crop",
-            format!("{height}×{width} at row {top}, column {left} is not within the {h}×{w} image; pad or resize it first"),
+            format!(
+                "{height}×{width} at row {top}, column {left} is not within the {h}×{w} image; pad or resize it first"
+            ),
         ));
     }
     if (height, width) == (h, w) {
         return Ok(image);
     }
-    fn run<T: Store>(p: &[T], (c, h, w): (usize, usize, usize), at: [usize; 4], cx: &mut SampleCtx) -> Vec<T> {
+    fn run<T: Store>(
+        p: &[T],
+        (c, h, w): (usize, usize, usize),
+        at: [usize; 4],
+        cx: &mut SampleCtx,
+    ) -> Vec<T> {
         let [top, left, height, width] = at;
         let mut out = T::take(cx, c * height * width);
         for plane in p.chunks_exact(h * w) {
@@ -116,7 +142,10 @@ pub fn crop(image: Array, top: usize, left: usize, height: usize, width: usize, 
 
 fn check_size(op: &'static str, size: (usize, usize)) -> Result<()> {
     if size.0 == 0 || size.1 == 0 || size.0.max(size.1) > MAX_SIDE {
-        return Err(DataError::argument(op, format!("size {}×{} is not between 1 and {MAX_SIDE}", size.0, size.1)));
+        return Err(DataError::argument(
+            op,
+            format!("size {}×{} is not between 1 and {MAX_SIDE}", size.0, size.1),
+        ));
     }
     Ok(())
 }
@@ -243,7 +272,13 @@ impl RandomCrop {
     /// When one is 0.
     pub fn new(height: usize, width: usize) -> Result<Self> {
         check_size("RandomCrop", (height, width))?;
-        Ok(Self { size: (height, width), padding: [0; 4], pad_if_needed: false, fill: 0.0, mode: PadMode::Constant })
+        Ok(Self {
+            size: (height, width),
+            padding: [0; 4],
+            pad_if_needed: false,
+            fill: 0.0,
+            mode: PadMode::Constant,
+        })
     }
 
     /// Pads all sides first.
@@ -286,7 +321,9 @@ impl Transform for RandomCrop {
         if h < ch || w < cw {
             return Err(DataError::argument(
                 "RandomCrop",
-                format!("the image is {h}×{w} with padding, the crop {ch}×{cw}; use padding, pad_if_needed or Resize"),
+                format!(
+                    "the image is {h}×{w} with padding, the crop {ch}×{cw}; use padding, pad_if_needed or Resize"
+                ),
             ));
         }
         let top = cx.rng().below(h - ch + 1);

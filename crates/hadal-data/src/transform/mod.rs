@@ -11,7 +11,9 @@ mod crop;
 mod resize;
 
 pub use affine::{AffineParams, Interpolation, RandomAffine, RandomRotation, affine};
-pub use basic::{Grayscale, Normalize, RandomErasing, RandomHorizontalFlip, RandomVerticalFlip, ToFloat, flip};
+pub use basic::{
+    Grayscale, Normalize, RandomErasing, RandomHorizontalFlip, RandomVerticalFlip, ToFloat, flip,
+};
 pub use color::{ColorJitter, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation};
 pub use crop::{CenterCrop, Pad, PadMode, RandomCrop, crop, pad};
 pub use resize::{Resize, ResizeTo, resize};

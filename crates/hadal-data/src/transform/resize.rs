@@ -43,7 +43,13 @@ fn taps(from: usize, to: usize, antialias: bool) -> Vec<Taps> {
 ///
 /// # Errors
 /// When it is no image, or the size is 0 or over 65,536.
-pub fn resize(image: Array, height: usize, width: usize, antialias: bool, cx: &mut SampleCtx) -> Result<Array> {
+pub fn resize(
+    image: Array,
+    height: usize,
+    width: usize,
+    antialias: bool,
+    cx: &mut SampleCtx,
+) -> Result<Array> {
     let (_, h, w) = image.image_dims("Resize")?;
     check_side(height.min(width))?;
     check_side(height.max(width))?;
@@ -51,7 +57,13 @@ pub fn resize(image: Array, height: usize, width: usize, antialias: bool, cx: &m
         return Ok(image);
     }
     let (columns, rows) = (taps(w, width, antialias), taps(h, height, antialias));
-    fn run<T: Store>(p: &[T], (h, w): (usize, usize), columns: &[Taps], rows: &[Taps], cx: &mut SampleCtx) -> Vec<T> {
+    fn run<T: Store>(
+        p: &[T],
+        (h, w): (usize, usize),
+        columns: &[Taps],
+        rows: &[Taps],
+        cx: &mut SampleCtx,
+    ) -> Vec<T> {
         let mut out = T::take(cx, p.len() / (h * w) * columns.len() * rows.len());
         let mut narrow = cx.buffers.take_f32(h * columns.len());
         let mut line = cx.buffers.take_f32(columns.len());
@@ -76,7 +88,10 @@ pub fn resize(image: Array, height: usize, width: usize, antialias: bool, cx: &m
         cx.buffers.give_data(crate::array::ArrayData::F32(line));
         out
     }
-    on_pixels!("Resize", image, cx, |c, h, w, p| (vec![c, height, width], run(p, (h, w), &columns, &rows, cx)))
+    on_pixels!("Resize", image, cx, |c, h, w, p| (
+        vec![c, height, width],
+        run(p, (h, w), &columns, &rows, cx)
+    ))
 }
 
 fn check_side(side: usize) -> Result<()> {
@@ -149,7 +164,8 @@ impl Transform for Resize {
     fn run(&self, image: Array, cx: &mut SampleCtx) -> Result<Array> {
         let (_, h, w) = image.image_dims("Resize")?;
         // The longer side is truncated, as torchvision's `int(size * long / short)`.
-        let long = |side: usize, long: usize, short: usize| (side as f64 * long as f64 / short as f64) as usize;
+        let long =
+            |side: usize, long: usize, short: usize| (side as f64 * long as f64 / short as f64) as usize;
         let (height, width) = match self.size {
             ResizeTo::Exact(height, width) => (height, width),
             ResizeTo::Shorter(side) if w <= h => (long(side, h, w), side),
