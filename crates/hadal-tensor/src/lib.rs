@@ -1,0 +1,32 @@
+//! Tensors, automatic differentiation, and the planner that runs the graph.
+//!
+//! Start at [`Tensor`]. Gradients are in [`grad`] and [`vjp`]; what learns and what is remembered in
+//! [`Param`] and [`State`]; switches ([`no_grad`], [`eager`], [`strict`], [`unfused`],
+//! [`check_finite`], [`checkpoint`]) are functions that run a closure.
+
+mod autodiff;
+mod backend;
+mod operand;
+mod ops;
+mod plan;
+mod print;
+mod scope;
+mod state;
+mod tensor;
+
+pub use autodiff::{checkpoint, grad, vjp, vjp_or_none};
+pub use hadal_core::{
+    DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak, trim_memory,
+};
+pub use hadal_cpu::threads::{set_threads, threads};
+pub use operand::{Dims, Operand, ShapeArg};
+pub use ops::conv::{ConvOptions, Padding, Spatial};
+pub use ops::create::{Key, Nested};
+pub use ops::pool::PoolOptions;
+pub use ops::view::Slice;
+pub use plan::{PlanSummary, plan_summary};
+pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};
+pub use state::{Param, State};
+pub use tensor::{Tensor, eval, eval_and_release};
+
+pub use ops::einsum::*;

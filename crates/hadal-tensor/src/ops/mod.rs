@@ -1,0 +1,16 @@
+//! Operations, a file per class: methods, shape rules and gradients together.
+
+pub(crate) mod compose;
+pub(crate) mod conv;
+pub(crate) mod create;
+pub(crate) mod einsum;
+pub(crate) mod index;
+pub(crate) mod matmul;
+pub(crate) mod movement;
+pub(crate) mod operators;
+pub(crate) mod pointwise;
+pub(crate) mod pool;
+pub(crate) mod reduce;
+pub(crate) mod select;
+pub(crate) mod sort;
+pub(crate) mod view;

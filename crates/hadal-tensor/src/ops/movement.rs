@@ -1,0 +1,208 @@
+//! Joining, splitting, padding, repeating.
+
+use crate::Tensor;
+use crate::autodiff::Grads;
+use crate::operand::{Operand, ShapeArg, dim_error, resolve_dim, result_type};
+use crate::tensor::Inputs;
+use hadal_core::ops::{Axes, Op};
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{DType, Error, ErrorKind, Scalar};
+
+impl Tensor {
+    /// Tensors one after the other along `dim`. All other sizes must be equal; dtypes promote.
+    ///
+    /// ```
+    /// use hadal_tensor::Tensor;
+    /// let a = Tensor::new([[1i64, 2]]);
+    /// assert_eq!(Tensor::cat(&[&a, &a], 0).dims(), [2, 2]);
+    /// ```
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], dim: isize) -> Tensor {
+        let Some(&first) = tensors.first() else {
+            let e = Error::new(ErrorKind::Value, "cat", "no tensors to join");
+            return Tensor::poison(e, &[0].into(), DType::F32);
+        };
+        if let Some(bad) = tensors.iter().find(|t| t.is_poisoned()) {
+            return (*bad).clone();
+        }
+        let axis = match resolve_dim("cat", first, dim) {
+            Ok(a) => a,
+            Err(e) => return Tensor::poison(e, first.shape(), first.dtype()),
+        };
+        let mut shape = first.shape().clone();
+        shape[axis] = 0;
+        for t in tensors {
+            let fits = t.rank() == first.rank()
+                && t.dims().iter().zip(first.dims()).enumerate().all(|(i, (a, b))| i == axis || a == b);
+            if !fits {
+                let e = Error::new(ErrorKind::Shape, "cat", format!("sizes other than dimension {axis} differ"))
+                    .operand(first.shape(), first.dtype())
+                    .operand(t.shape(), t.dtype());
+                return Tensor::poison(e, first.shape(), first.dtype());
+            }
+            shape[axis] += t.dims()[axis];
+        }
+        let operands: Vec<Operand> = tensors.iter().map(|t| Operand::Tensor((*t).clone())).collect();
+        let dtype = result_type(&operands.iter().collect::<Vec<_>>());
+        if let [only] = tensors {
+            return (*only).clone();
+        }
+        let inputs: Inputs = tensors.iter().map(|t| t.cast(dtype)).collect();
+        Tensor::make(Op::Cat(axis), inputs, shape, dtype)
+    }
+
+    /// Tensors of one shape along a new dimension at `dim`.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
+        let raised: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(dim)).collect();
+        if let Some(bad) = raised.iter().find(|t| t.is_poisoned()) {
+            return bad.clone();
+        }
+        if let Some(odd) = tensors.iter().find(|t| t.shape() != tensors[0].shape()) {
+            let e = Error::new(ErrorKind::Shape, "stack", "shapes differ")
+                .operand(tensors[0].shape(), tensors[0].dtype())
+                .operand(odd.shape(), odd.dtype());
+            return Tensor::poison(e, tensors[0].shape(), tensors[0].dtype());
+        }
+        let axis = if dim < 0 { dim + tensors.first().map_or(0, |t| t.rank() as isize) + 1 } else { dim };
+        Tensor::cat(&raised.iter().collect::<Vec<_>>(), axis)
+    }
+
+    /// Pieces of `size` along `dim`; the last may be smaller.
+    #[track_caller]
+    pub fn split(&self, size: usize, dim: isize) -> Vec<Tensor> {
+        match resolve_dim("split", self, dim) {
+            Ok(_) if size == 0 => {
+                let e = Error::new(ErrorKind::Value, "split", "pieces of size 0").operand(self.shape(), self.dtype());
+                vec![Tensor::poison(e, self.shape(), self.dtype())]
+            }
+            Ok(axis) => {
+                let n = self.dims()[axis];
+                // An empty dimension is one empty piece.
+                (0..n.max(1)).step_by(size).map(|at| self.narrow_axis(axis, at, size.min(n - at.min(n)), 1)).collect()
+            }
+            Err(e) => vec![Tensor::poison(e, self.shape(), self.dtype())],
+        }
+    }
+
+    /// Pieces of these sizes along `dim`, which must add up.
+    #[track_caller]
+    pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Tensor> {
+        let axis = match resolve_dim("split", self, dim) {
+            Ok(a) => a,
+            Err(e) => return vec![Tensor::poison(e, self.shape(), self.dtype())],
+        };
+        if sizes.iter().sum::<usize>() != self.dims()[axis] {
+            let e = Error::new(ErrorKind::Shape, "split", format!("{sizes:?} do not add up to {}", self.dims()[axis]))
+                .operand(self.shape(), self.dtype());
+            return vec![Tensor::poison(e, self.shape(), self.dtype())];
+        }
+        let mut at = 0;
+        sizes
+            .iter()
+            .map(|&n| {
+                at += n;
+                self.narrow_axis(axis, at - n, n, 1)
+            })
+            .collect()
+    }
+
+    /// At most `chunks` pieces of equal size (the last may be smaller) along `dim`.
+    #[track_caller]
+    pub fn chunk(&self, chunks: usize, dim: isize) -> Vec<Tensor> {
+        match resolve_dim("chunk", self, dim) {
+            Ok(axis) => self.split(self.dims()[axis].div_ceil(chunks.max(1)).max(1), dim),
+            Err(e) => vec![Tensor::poison(e, self.shape(), self.dtype())],
+        }
+    }
+
+    /// Padded with a constant: `(before, after)` for the last dimension first, then the one before it,
+    /// as PyTorch's `F.pad`. Negative amounts cut off.
+    ///
+    /// ```
+    /// use hadal_tensor::Tensor;
+    /// let x = Tensor::new([[1.0f32, 2.0]]);
+    /// assert_eq!(x.pad(&[(1, 0)], 9.0).to_vec::<f32>().unwrap(), [9.0, 1.0, 2.0]);
+    /// ```
+    #[track_caller]
+    pub fn pad(&self, amounts: &[(isize, isize)], value: impl Into<Scalar>) -> Tensor {
+        if amounts.len() > self.rank() {
+            let e = Error::new(ErrorKind::Shape, "pad", format!("{} pairs for {} dimensions", amounts.len(), self.rank()))
+                .operand(self.shape(), self.dtype());
+            return Tensor::poison(e, self.shape(), self.dtype());
+        }
+        let mut inner = self.clone();
+        let mut starts: Axes = SmallVec::from_elem(0, self.rank());
+        let mut shape = self.shape().clone();
+        for (i, &(lo, hi)) in amounts.iter().enumerate() {
+            let d = self.rank() - 1 - i;
+            let n = self.dims()[d] as isize;
+            if n.saturating_add(lo).saturating_add(hi) < 0 || lo.checked_neg().is_none_or(|l| l > n) || -hi > n {
+                let e = Error::new(ErrorKind::Value, "pad", format!("({lo}, {hi}) leaves nothing of dimension {d}"))
+                    .operand(self.shape(), self.dtype());
+                return Tensor::poison(e, self.shape(), self.dtype());
+            }
+            let cut_lo = (-lo).max(0);
+            let kept = n - cut_lo - (-hi).max(0);
+            inner = inner.narrow_axis(d, cut_lo as usize, kept.max(0) as usize, 1);
+            starts[d] = lo.max(0) as usize;
+            shape[d] = (n + lo + hi) as usize;
+        }
+        if shape == *inner.shape() {
+            return inner;
+        }
+        let steps = SmallVec::from_elem(1, self.rank());
+        let value: Scalar = value.into();
+        inner.place(shape, starts, steps, value.cast(self.dtype()))
+    }
+
+    /// The tensor repeated whole, so many times along each dimension; more numbers than dimensions
+    /// add dimensions in front.
+    #[track_caller]
+    pub fn repeat(&self, times: impl ShapeArg) -> Tensor {
+        let times = times.sizes();
+        if times.len() < self.rank() || times.iter().any(|&t| t < 0) {
+            let e = Error::new(ErrorKind::Value, "repeat", format!("{times:?} for {} dimensions", self.rank()))
+                .operand(self.shape(), self.dtype())
+                .help("give a count of at least 0 for every dimension");
+            return Tensor::poison(e, self.shape(), self.dtype());
+        }
+        let pad = times.len() - self.rank();
+        // [n] → [1, n] → [t, n] → [t·n], for all dimensions at once.
+        let (mut thin, mut wide, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, &t) in times.iter().enumerate() {
+            let n = if i < pad { 1 } else { self.dims()[i - pad] };
+            thin.extend([1, n]);
+            wide.extend([t as usize, n]);
+            out.push(t as usize * n);
+        }
+        self.reshape(thin).expand(wide).reshape(out)
+    }
+
+    /// Every element repeated in place along `dim`.
+    #[track_caller]
+    pub fn repeat_interleave(&self, times: usize, dim: isize) -> Tensor {
+        match resolve_dim("repeat_interleave", self, dim) {
+            Ok(d) => {
+                let mut wide = self.dims().to_vec();
+                wide.insert(d + 1, times);
+                let mut out = self.dims().to_vec();
+                out[d] *= times;
+                self.unsqueeze(d as isize + 1).expand(wide).reshape(out)
+            }
+            Err(_) => Tensor::poison(dim_error("repeat_interleave", self, dim), self.shape(), self.dtype()),
+        }
+    }
+}
+
+pub(crate) fn cat_vjp(axis: usize, x: &Inputs, g: &Tensor) -> Grads {
+    let mut at = 0;
+    x.iter()
+        .map(|t| {
+            let n = t.dims()[axis];
+            at += n;
+            Some(g.narrow_axis(axis, at - n, n, 1))
+        })
+        .collect()
+}
+

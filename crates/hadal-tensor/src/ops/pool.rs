@@ -1,0 +1,299 @@
+//! Pooling. A maximum pool is a gather at the windows' maxima, an average pool a scaled sum of windows
+//! and its adjoint: so all gradients, of any order, follow.
+
+use crate::Tensor;
+use crate::ops::conv::Spatial;
+use hadal_core::ops::{Op, PoolGeometry, Window};
+use hadal_core::smallvec::smallvec;
+use hadal_core::{DType, Error, ErrorKind, Shape};
+
+/// Options of a pool. Defaults: stride = kernel, no padding, dilation 1, sizes rounded down, padding
+/// counted in averages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Window size.
+    pub kernel: Spatial,
+    /// Distance of windows; the kernel where `None`.
+    pub stride: Option<Spatial>,
+    /// Rows around the input: never the maximum, and 0 in averages. At most half the kernel.
+    pub padding: Spatial,
+    /// Distance of neighbouring taps (maximum only).
+    pub dilation: Spatial,
+    /// Round output sizes up: the last window may hang over the edge.
+    pub ceil_mode: bool,
+    /// Whether averages divide by the whole window, padding included.
+    pub count_include_pad: bool,
+}
+impl PoolOptions {
+    /// A pool of this window, with defaults.
+    pub fn new(kernel: impl Into<Spatial>) -> Self {
+        PoolOptions {
+            kernel: kernel.into(),
+            stride: None,
+            padding: 0.into(),
+            dilation: 1.into(),
+            ceil_mode: false,
+            count_include_pad: true,
+        }
+    }
+    /// Sets the stride.
+    pub fn stride(self, s: impl Into<Spatial>) -> Self {
+        PoolOptions { stride: Some(s.into()), ..self }
+    }
+    /// Sets the padding.
+    pub fn padding(self, p: impl Into<Spatial>) -> Self {
+        PoolOptions { padding: p.into(), ..self }
+    }
+    /// Sets the dilation.
+    pub fn dilation(self, d: impl Into<Spatial>) -> Self {
+        PoolOptions { dilation: d.into(), ..self }
+    }
+    /// Rounds output sizes up.
+    pub fn ceil_mode(self, yes: bool) -> Self {
+        PoolOptions { ceil_mode: yes, ..self }
+    }
+    /// Whether averages divide by the whole window, padding included.
+    pub fn count_include_pad(self, yes: bool) -> Self {
+        PoolOptions { count_include_pad: yes, ..self }
+    }
+}
+macro_rules! pool_from {
+    ($($t:ty),*) => { $(impl From<$t> for PoolOptions { fn from(kernel: $t) -> Self { PoolOptions::new(kernel) } })* };
+}
+pool_from!(usize, [usize; 1], [usize; 2], [usize; 3]);
+
+macro_rules! pool_methods {
+    ($($n:literal $max:ident $max_idx:ident $avg:ident $amax:ident $aavg:ident;)*) => { impl Tensor { $(
+        #[doc = concat!("Largest of each window over the last ", $n, " dimension(s) of `[n, c, ..]` or `[c, ..]`. Takes a kernel size or [`PoolOptions`].")]
+        #[track_caller]
+        pub fn $max(&self, options: impl Into<PoolOptions>) -> Tensor {
+            self.max_pool_nd(stringify!($max), $n, &options.into()).0
+        }
+        #[doc = concat!("As [`", stringify!($max), "`](Tensor::", stringify!($max), "), with the position (i64) of each maximum in its flattened plane.")]
+        #[track_caller]
+        pub fn $max_idx(&self, options: impl Into<PoolOptions>) -> (Tensor, Tensor) {
+            self.max_pool_nd(stringify!($max), $n, &options.into())
+        }
+        #[doc = concat!("Mean of each window over the last ", $n, " dimension(s) of `[n, c, ..]` or `[c, ..]`. Takes a kernel size or [`PoolOptions`].")]
+        #[track_caller]
+        pub fn $avg(&self, options: impl Into<PoolOptions>) -> Tensor {
+            self.avg_pool_nd(stringify!($avg), $n, &options.into())
+        }
+        #[doc = concat!("Largest of each cell when the last ", $n, " dimension(s) are divided into a grid of this size.")]
+        #[track_caller]
+        pub fn $amax(&self, output: impl Into<Spatial>) -> Tensor {
+            self.adaptive(stringify!($amax), $n, &output.into(), |cell, dims| cell.max_keepdim(dims))
+        }
+        #[doc = concat!("Mean of each cell when the last ", $n, " dimension(s) are divided into a grid of this size.")]
+        #[track_caller]
+        pub fn $aavg(&self, output: impl Into<Spatial>) -> Tensor {
+            self.adaptive(stringify!($aavg), $n, &output.into(), |cell, dims| cell.mean_keepdim(dims))
+        }
+    )* } };
+}
+pool_methods! {
+    1 max_pool1d max_pool1d_with_indices avg_pool1d adaptive_max_pool1d adaptive_avg_pool1d;
+    2 max_pool2d max_pool2d_with_indices avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d;
+    3 max_pool3d max_pool3d_with_indices avg_pool3d adaptive_max_pool3d adaptive_avg_pool3d;
+}
+
+impl Tensor {
+    #[track_caller]
+    fn pool_error(&self, op: &'static str, message: String) -> Tensor {
+        let e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
+        Tensor::poison(e, self.shape(), self.dtype())
+    }
+
+    fn pool_geometry(&self, n: usize, o: &PoolOptions) -> Result<PoolGeometry, String> {
+        if !self.dtype().is_float() {
+            return Err(format!("not defined for {}; cast to a float first", self.dtype()));
+        }
+        if self.rank() != n + 1 && self.rank() != n + 2 {
+            return Err(format!("{} dimensions, not {} (or {} without a batch)", self.rank(), n + 2, n + 1));
+        }
+        let count = || format!("kernel, stride, padding and dilation take 1 or {n} numbers");
+        let kernel = o.kernel.resolve(n).ok_or_else(count)?;
+        let stride = o.stride.as_ref().unwrap_or(&o.kernel).resolve(n).ok_or_else(count)?;
+        let padding = o.padding.resolve(n).ok_or_else(count)?;
+        let dilation = o.dilation.resolve(n).ok_or_else(count)?;
+        let dims = &self.dims()[self.rank() - n..];
+        let mut windows = [Window::UNIT; 3];
+        for d in 0..n {
+            if kernel[d] == 0 || stride[d] == 0 || dilation[d] == 0 {
+                return Err("kernel, stride and dilation must be at least 1".into());
+            }
+            if 2 * padding[d] > kernel[d] {
+                return Err(format!("padding {} is more than half the kernel {}", padding[d], kernel[d]));
+            }
+            let reach = dilation[d] * (kernel[d] - 1) + 1;
+            let padded = dims[d] + 2 * padding[d];
+            if padded < reach {
+                return Err(format!("a window of {reach} in {padded} elements (spatial dimension {d})"));
+            }
+            let room = padded - reach;
+            let mut output = if o.ceil_mode { room.div_ceil(stride[d]) } else { room / stride[d] } + 1;
+            // PyTorch: the last window must start inside the input or its left padding.
+            if o.ceil_mode && (output - 1) * stride[d] >= dims[d] + padding[d] {
+                output -= 1;
+            }
+            windows[3 - n + d] = Window {
+                input: dims[d],
+                kernel: kernel[d],
+                stride: stride[d],
+                pad_lo: padding[d],
+                pad_hi: padding[d],
+                dilation: dilation[d],
+                output,
+            };
+        }
+        let planes = self.dims()[..self.rank() - n].iter().product();
+        Ok(PoolGeometry { planes, windows, spatial: n })
+    }
+
+    #[track_caller]
+    fn max_pool_nd(&self, op: &'static str, n: usize, o: &PoolOptions) -> (Tensor, Tensor) {
+        if self.is_poisoned() {
+            return (self.clone(), self.clone());
+        }
+        let geo = match self.pool_geometry(n, o) {
+            Ok(g) => g,
+            Err(m) => {
+                let t = self.pool_error(op, m);
+                return (t.clone(), t);
+            }
+        };
+        let shape = pooled_shape(self, &geo);
+        let (planes, inside, outside) = (geo.planes, plane(&geo, |w| w.input), plane(&geo, |w| w.output));
+        let index = Tensor::make(Op::MaxPoolIndex(geo), smallvec![self.detach()], shape.clone(), DType::I64);
+        let flat = self.reshape([planes, inside]);
+        let values = flat.gather(1, &index.reshape([planes, outside]));
+        (values.reshape(&shape), index)
+    }
+
+    #[track_caller]
+    fn avg_pool_nd(&self, op: &'static str, n: usize, o: &PoolOptions) -> Tensor {
+        if self.is_poisoned() {
+            return self.clone();
+        }
+        let geo = match self.pool_geometry(n, &PoolOptions { dilation: 1.into(), ..o.clone() }) {
+            Ok(g) => g,
+            Err(m) => return self.pool_error(op, m),
+        };
+        let shape = pooled_shape(self, &geo);
+        let scale = divisors(&geo, o, self.dtype());
+        let sum = Tensor::make(Op::SumPool(geo), smallvec![self.clone()], shape, self.dtype());
+        match scale {
+            Divisor::Same(count) => sum * (1.0 / count as f64),
+            Divisor::Each(t) => sum * t,
+        }
+    }
+
+    #[track_caller]
+    fn adaptive(
+        &self,
+        op: &'static str,
+        n: usize,
+        output: &Spatial,
+        f: impl Fn(&Tensor, &[isize]) -> Tensor,
+    ) -> Tensor {
+        if self.is_poisoned() {
+            return self.clone();
+        }
+        if self.rank() != n + 1 && self.rank() != n + 2 {
+            return self.pool_error(op, format!("{} dimensions, not {} (or {} without a batch)", self.rank(), n + 2, n + 1));
+        }
+        let Some(out) = output.resolve(n) else {
+            return self.pool_error(op, format!("the output size takes 1 or {n} numbers"));
+        };
+        let first = self.rank() - n;
+        if out.contains(&0) || self.dims()[first..].contains(&0) {
+            return self.pool_error(op, "an empty grid or input".into());
+        }
+        // Dimension by dimension: a mean (maximum) of a box is the mean (maximum) of its rows' means.
+        let mut x = self.clone();
+        for (d, &cells) in out.iter().enumerate() {
+            let axis = (first + d) as isize;
+            let size = x.size(axis);
+            if cells == size {
+                continue;
+            }
+            if cells == 1 {
+                x = f(&x, &[axis]);
+                continue;
+            }
+            if size.is_multiple_of(cells) {
+                let mut dims = x.dims().to_vec();
+                dims[first + d] = cells;
+                dims.insert(first + d + 1, size / cells);
+                x = f(&x.reshape(dims), &[axis + 1]).squeeze(axis + 1);
+                continue;
+            }
+            let parts: Vec<Tensor> = (0..cells)
+                .map(|i| {
+                    let (start, end) = (i * size / cells, ((i + 1) * size).div_ceil(cells));
+                    f(&x.narrow(axis, start, end - start), &[axis])
+                })
+                .collect();
+            x = Tensor::cat(&parts.iter().collect::<Vec<_>>(), axis);
+        }
+        x
+    }
+}
+
+fn plane(geo: &PoolGeometry, f: impl Fn(&Window) -> usize) -> usize {
+    geo.windows.iter().map(f).product()
+}
+
+fn pooled_shape(x: &Tensor, geo: &PoolGeometry) -> Shape {
+    let lead = x.rank() - geo.spatial;
+    x.dims()[..lead].iter().copied().chain(geo.windows[3 - geo.spatial..].iter().map(|w| w.output)).collect()
+}
+
+enum Divisor {
+    Same(usize),
+    Each(Tensor),
+}
+
+/// How many elements each window's sum is divided by: all taps, or those inside the input; with the
+/// padding counted, a window that hangs over the padded edge (ceil mode) counts only up to there.
+fn divisors(geo: &PoolGeometry, o: &PoolOptions, dtype: DType) -> Divisor {
+    let counts: Vec<Vec<usize>> = geo
+        .windows
+        .iter()
+        .map(|w| {
+            (0..w.output)
+                .map(|i| {
+                    let start = (i * w.stride) as isize - w.pad_lo as isize;
+                    let (low, high) = if o.count_include_pad {
+                        (start, (w.input + w.pad_hi) as isize)
+                    } else {
+                        (start.max(0), w.input as isize)
+                    };
+                    ((start + w.kernel as isize).min(high) - low).max(1) as usize
+                })
+                .collect()
+        })
+        .collect();
+    let whole: usize = geo.windows.iter().map(|w| w.kernel).product();
+    if counts.iter().zip(&geo.windows).all(|(c, w)| c.iter().all(|&n| n == w.kernel)) {
+        return Divisor::Same(whole);
+    }
+    let mut scale = Tensor::full((), 1.0).cast(dtype);
+    for c in &counts[3 - geo.spatial..] {
+        let row: Vec<f64> = c.iter().map(|&n| 1.0 / n as f64).collect();
+        scale = scale.unsqueeze(-1) * Tensor::from_slice(&row).cast(dtype);
+    }
+    Divisor::Each(scale)
+}
+
+pub(crate) fn sum_pool_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {
+    let lead = g.rank() - geo.spatial;
+    let shape =
+        g.dims()[..lead].iter().copied().chain(geo.windows[3 - geo.spatial..].iter().map(|w| w.input)).collect();
+    Tensor::make(Op::SumPoolGrad(geo.clone()), smallvec![g.clone()], shape, g.dtype())
+}
+
+pub(crate) fn sum_pool_grad_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {
+    let shape = pooled_shape(g, geo);
+    Tensor::make(Op::SumPool(geo.clone()), smallvec![g.clone()], shape, g.dtype())
+}

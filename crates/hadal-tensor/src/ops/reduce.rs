@@ -1,0 +1,270 @@
+//! Reductions and running sums.
+
+use crate::Tensor;
+use crate::autodiff::Grads;
+use crate::operand::{Dims, resolve_dim, resolve_dims};
+use crate::ops::pointwise::float_of;
+use hadal_core::ops::{Axes, Op, ReduceOp};
+use hadal_core::smallvec::smallvec;
+use hadal_core::{DType, Error, ErrorKind, Shape};
+
+macro_rules! keepdim_pair {
+    ($($(#[doc = $doc:literal])+ $name:ident $keep:ident $inner:ident;)*) => { $(
+        $(#[doc = $doc])+
+        ///
+        /// The dimensions go away; `..` reduces all of them.
+        #[track_caller]
+        pub fn $name(&self, dims: impl Dims) -> Tensor { self.reduce_with(stringify!($name), dims, false, Tensor::$inner) }
+        $(#[doc = $doc])+
+        ///
+        /// The dimensions stay with size 1.
+        #[track_caller]
+        pub fn $keep(&self, dims: impl Dims) -> Tensor { self.reduce_with(stringify!($name), dims, true, Tensor::$inner) }
+    )* };
+}
+
+impl Tensor {
+    keepdim_pair! {
+        /// Sum over dimensions. Integers and bools sum as i64; halves accumulate in f32.
+        sum sum_keepdim sum_axes;
+        /// Mean over dimensions; floats only. Halves are computed in f32.
+        mean mean_keepdim mean_axes;
+        /// Product over dimensions. Integers and bools multiply as i64.
+        prod prod_keepdim prod_axes;
+        /// Largest over dimensions; NaN if any is (PyTorch's `amax`: ties share the gradient).
+        max max_keepdim max_axes;
+        /// Smallest over dimensions; NaN if any is (PyTorch's `amin`: ties share the gradient).
+        min min_keepdim min_axes;
+        /// Whether any element is not 0.
+        any any_keepdim any_axes;
+        /// Whether all elements are not 0.
+        all all_keepdim all_axes;
+        /// `ln Σ eˣ` over dimensions, without overflow.
+        logsumexp logsumexp_keepdim logsumexp_axes;
+    }
+
+    #[track_caller]
+    fn reduce_with(&self, op: &'static str, dims: impl Dims, keep: bool, f: impl FnOnce(&Tensor, &'static str, Axes) -> Tensor) -> Tensor {
+        match resolve_dims(op, self, dims) {
+            Ok(axes) => {
+                let out = f(self, op, axes.clone());
+                if keep && !out.is_poisoned() { out.keep_axes(self.shape(), &axes) } else { out }
+            }
+            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+        }
+    }
+
+    /// Reduced axes back as size 1.
+    #[track_caller]
+    fn keep_axes(&self, full: &Shape, axes: &[usize]) -> Tensor {
+        let dims: Vec<usize> = full.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
+        self.reshape(dims)
+    }
+
+    #[track_caller]
+    pub(crate) fn reduce(&self, op: ReduceOp, axes: Axes, dtype: DType) -> Tensor {
+        if axes.is_empty() && !matches!(op, ReduceOp::Any | ReduceOp::All) {
+            return self.cast(dtype);
+        }
+        let shape = self.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
+        Tensor::make(Op::Reduce(op, axes), smallvec![self.clone()], shape, dtype)
+    }
+
+    #[track_caller]
+    pub(crate) fn sum_axes(&self, _op: &'static str, axes: Axes) -> Tensor {
+        let dtype = if self.dtype().is_float() { self.dtype() } else { DType::I64 };
+        self.reduce(ReduceOp::Sum, axes, dtype)
+    }
+
+    #[track_caller]
+    fn prod_axes(&self, _op: &'static str, axes: Axes) -> Tensor {
+        let dtype = if self.dtype().is_float() { self.dtype() } else { DType::I64 };
+        self.reduce(ReduceOp::Prod, axes, dtype)
+    }
+
+    #[track_caller]
+    fn mean_axes(&self, op: &'static str, axes: Axes) -> Tensor {
+        if !self.dtype().is_float() {
+            let e = Error::new(ErrorKind::DType, op, format!("the mean of {} is not a {}", self.dtype(), self.dtype()))
+                .operand(self.shape(), self.dtype())
+                .help("cast to a float first: .cast(DType::F32)");
+            return Tensor::poison(e, self.shape(), self.dtype());
+        }
+        let n: usize = axes.iter().map(|&a| self.dims()[a]).product();
+        // In f32 for halves, whose sums would overflow.
+        let wide = self.cast(self.dtype().compute());
+        (wide.sum_axes(op, axes) * (1.0 / n as f64)).cast(self.dtype())
+    }
+
+    #[track_caller]
+    fn max_axes(&self, op: &'static str, axes: Axes) -> Tensor {
+        self.extreme(op, ReduceOp::Max, axes)
+    }
+    #[track_caller]
+    fn min_axes(&self, op: &'static str, axes: Axes) -> Tensor {
+        self.extreme(op, ReduceOp::Min, axes)
+    }
+    #[track_caller]
+    fn extreme(&self, op: &'static str, reduce: ReduceOp, axes: Axes) -> Tensor {
+        if axes.iter().any(|&a| self.dims()[a] == 0) {
+            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
+            return Tensor::poison(e, self.shape(), self.dtype());
+        }
+        self.reduce(reduce, axes, self.dtype())
+    }
+    #[track_caller]
+    fn any_axes(&self, _op: &'static str, axes: Axes) -> Tensor {
+        self.cast(DType::Bool).reduce(ReduceOp::Any, axes, DType::Bool)
+    }
+    #[track_caller]
+    fn all_axes(&self, _op: &'static str, axes: Axes) -> Tensor {
+        self.cast(DType::Bool).reduce(ReduceOp::All, axes, DType::Bool)
+    }
+
+    #[track_caller]
+    fn logsumexp_axes(&self, op: &'static str, axes: Axes) -> Tensor {
+        let x = self.cast(float_of(self.dtype()).compute());
+        if axes.iter().any(|&a| self.dims()[a] == 0) {
+            return x.exp().sum_axes(op, axes).log();
+        }
+        // Shifted by the largest, which cancels in the gradient; -inf and inf rows must not become NaN.
+        let m = x.detach().max_axes(op, axes.clone());
+        let m = m.isfinite().where_(&m, 0.0);
+        let shifted = &x - m.keep_axes(self.shape(), &axes);
+        (shifted.exp().sum_axes(op, axes).log() + m).cast(float_of(self.dtype()))
+    }
+
+    /// Variance over dimensions: squared distance from the mean, divided by the count less
+    /// `correction` (1 is PyTorch's default, 0 the population's variance).
+    #[track_caller]
+    pub fn var(&self, dims: impl Dims, correction: usize) -> Tensor {
+        self.reduce_with("var", dims, false, |x, op, axes| x.var_axes(op, axes, correction))
+    }
+    /// As [`var`](Tensor::var); the dimensions stay with size 1.
+    #[track_caller]
+    pub fn var_keepdim(&self, dims: impl Dims, correction: usize) -> Tensor {
+        self.reduce_with("var", dims, true, |x, op, axes| x.var_axes(op, axes, correction))
+    }
+    /// Standard deviation over dimensions; see [`var`](Tensor::var).
+    #[track_caller]
+    pub fn std(&self, dims: impl Dims, correction: usize) -> Tensor {
+        self.reduce_with("std", dims, false, |x, op, axes| x.std_axes(op, axes, correction))
+    }
+    /// As [`std`](Tensor::std); the dimensions stay with size 1.
+    #[track_caller]
+    pub fn std_keepdim(&self, dims: impl Dims, correction: usize) -> Tensor {
+        self.reduce_with("std", dims, true, |x, op, axes| x.std_axes(op, axes, correction))
+    }
+
+    #[track_caller]
+    fn var_axes(&self, op: &'static str, axes: Axes, correction: usize) -> Tensor {
+        let n: usize = axes.iter().map(|&a| self.dims()[a]).product();
+        let wide = self.cast(self.dtype().compute());
+        let mean = wide.mean_axes(op, axes.clone());
+        if mean.is_poisoned() {
+            return mean;
+        }
+        let d = &wide - mean.keep_axes(self.shape(), &axes);
+        // 0/0 is NaN, as in PyTorch, when nothing is left after the correction.
+        let scale = 1.0 / n.saturating_sub(correction) as f64;
+        (d.square().sum_axes(op, axes) * scale).cast(self.dtype())
+    }
+    #[track_caller]
+    fn std_axes(&self, op: &'static str, axes: Axes, correction: usize) -> Tensor {
+        self.var_axes(op, axes, correction).sqrt()
+    }
+
+    /// Position (i64) of the largest element along `dim`; the first of equals, NaN before all.
+    #[track_caller]
+    pub fn argmax(&self, dim: isize, keepdim: bool) -> Tensor {
+        self.arg_reduce("argmax", true, dim, keepdim)
+    }
+    /// Position (i64) of the smallest element along `dim`; the first of equals, NaN before all.
+    #[track_caller]
+    pub fn argmin(&self, dim: isize, keepdim: bool) -> Tensor {
+        self.arg_reduce("argmin", false, dim, keepdim)
+    }
+    #[track_caller]
+    fn arg_reduce(&self, op: &'static str, max: bool, dim: isize, keepdim: bool) -> Tensor {
+        let x = if self.rank() == 0 { self.reshape([1]) } else { self.clone() };
+        let axis = match resolve_dim(op, &x, dim) {
+            Ok(a) => a,
+            Err(e) => return Tensor::poison(e, self.shape(), DType::I64),
+        };
+        if x.dims()[axis] == 0 {
+            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
+            return Tensor::poison(e, self.shape(), DType::I64);
+        }
+        let shape = x.dims().iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &d)| d).collect();
+        let out = Tensor::make(Op::ArgReduce { max, axis }, smallvec![x.clone()], shape, DType::I64);
+        if keepdim && self.rank() > 0 { out.unsqueeze(axis as isize) } else { out }
+    }
+    /// Largest elements along `dim` and where they are; the gradient goes to those places.
+    #[track_caller]
+    pub fn max_with_indices(&self, dim: isize) -> (Tensor, Tensor) {
+        let i = self.argmax(dim, true);
+        (self.gather(dim, &i).squeeze(dim), i.squeeze(dim))
+    }
+    /// Smallest elements along `dim` and where they are; the gradient goes to those places.
+    #[track_caller]
+    pub fn min_with_indices(&self, dim: isize) -> (Tensor, Tensor) {
+        let i = self.argmin(dim, true);
+        (self.gather(dim, &i).squeeze(dim), i.squeeze(dim))
+    }
+
+    /// Running sum along `dim`. Integers and bools sum as i64.
+    #[track_caller]
+    pub fn cumsum(&self, dim: isize) -> Tensor {
+        let dtype = if self.dtype().is_float() { self.dtype() } else { DType::I64 };
+        if self.rank() == 0 && (dim == 0 || dim == -1) {
+            return self.cast(dtype);
+        }
+        match resolve_dim("cumsum", self, dim) {
+            Ok(axis) => self.cast(dtype).cumsum_along(axis, false),
+            Err(e) => Tensor::poison(e, self.shape(), dtype),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn cumsum_along(&self, axis: usize, reverse: bool) -> Tensor {
+        Tensor::make(Op::CumSum { axis, reverse }, smallvec![self.clone()], self.shape().clone(), self.dtype())
+    }
+
+    /// Summed down to a shape that broadcasts to this one: the adjoint of expanding.
+    #[track_caller]
+    pub(crate) fn sum_to(&self, shape: &Shape) -> Tensor {
+        if self.shape() == shape {
+            return self.clone();
+        }
+        let pad = self.rank() - shape.rank();
+        let axes: Axes =
+            (0..self.rank()).filter(|&i| i < pad || (shape[i - pad] == 1 && self.dims()[i] != 1)).collect();
+        self.reduce(ReduceOp::Sum, axes, self.dtype()).reshape(shape)
+    }
+}
+
+pub(crate) fn vjp(op: ReduceOp, axes: &Axes, x: &Tensor, y: &Tensor, g: &Tensor) -> Grads {
+    let spread = |t: &Tensor| t.keep_axes(x.shape(), axes).expand_to(x.shape());
+    let grad = match op {
+        ReduceOp::Sum => spread(g),
+        ReduceOp::Max | ReduceOp::Min => {
+            // Equal shares among ties.
+            let hit = x.eq(spread(y)).cast(g.dtype());
+            let share = g / hit.sum_axes("sum", axes.clone());
+            hit * spread(&share)
+        }
+        ReduceOp::Prod => {
+            // The product of the others: y/x, except around zeros. With one zero only its own place
+            // has others without a zero; with two none has.
+            let zero = x.eq(0.0);
+            let zeros = zero.sum_axes("sum", axes.clone());
+            let rest = zero.where_(1.0, x);
+            let others = rest.prod_axes("prod", axes.clone());
+            let none = spread(&zeros.eq(0).where_(&others, 0.0)) / &rest;
+            let one = zero.where_(spread(&zeros.eq(1).where_(&others, 0.0)), 0.0);
+            spread(g) * (none + one)
+        }
+        ReduceOp::Any | ReduceOp::All => return smallvec![None],
+    };
+    smallvec![Some(grad)]
+}

@@ -1,0 +1,328 @@
+//! Runs the units in order, keeping each buffer exactly as long as somebody needs it.
+
+use super::collect::{Graph, Kind};
+use super::compile::{Compiled, compile};
+use super::fuse::Units;
+use crate::backend;
+use crate::scope;
+use crate::tensor::Value;
+use hadal_core::ops::{Arg, Data, Op, Out};
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage};
+use std::sync::Arc;
+
+pub fn run(graph: &mut Graph, units: &Units, order: &[u32]) -> Result<()> {
+    let mut exec = Exec::new(graph, units);
+    for &u in order {
+        let members = &units.members[u as usize];
+        let first = members[0];
+        match graph.nodes[first as usize].kind {
+            Kind::Value => {}
+            Kind::Const(s) => exec.constant(graph, first, s)?,
+            Kind::View => exec.view(graph, first)?,
+            Kind::Kernel => exec.kernel(graph, first)?,
+            Kind::Pointwise | Kind::Reduce => exec.program(graph, units, u)?,
+        }
+        if scope::finite_checked() {
+            for &m in members {
+                exec.check_finite(graph, m)?;
+            }
+        }
+    }
+    for (node, slot) in graph.nodes.iter().zip(&mut exec.slots) {
+        if node.keep {
+            if node.kind != Kind::Value
+                && let Some(v) = slot.take()
+            {
+                node.tensor.0.set_value(v);
+            }
+            if node.release {
+                node.tensor.0.release();
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Exec {
+    /// Value of each node while it is needed.
+    slots: Vec<Option<Value>>,
+    /// Units that still want to read each node.
+    readers: Vec<u32>,
+}
+
+impl Exec {
+    fn new(graph: &Graph, units: &Units) -> Exec {
+        let mut readers = vec![0u32; graph.nodes.len()];
+        for (u, members) in units.members.iter().enumerate() {
+            let mut seen: SmallVec<[u32; 16]> = SmallVec::new();
+            for &m in members {
+                for &j in &graph.nodes[m as usize].inputs {
+                    if units.unit_of[j as usize] != u as u32 && !seen.contains(&j) {
+                        seen.push(j);
+                        readers[j as usize] += 1;
+                    }
+                }
+            }
+        }
+        Exec { slots: vec![None; graph.nodes.len()], readers }
+    }
+
+    /// The value of an input, for reading.
+    fn read(&mut self, graph: &Graph, j: u32) -> Result<Value> {
+        if let Some(v) = &self.slots[j as usize] {
+            return Ok(v.clone());
+        }
+        let node = &graph.nodes[j as usize];
+        node.tensor.0.value().ok_or_else(|| {
+            Error::new(ErrorKind::State, node.tensor.0.op.name(), "the value was given away by an evaluation that failed")
+                .at(node.tensor.0.location, node.tensor.0.tag.clone())
+        })
+    }
+
+    /// One unit less wants node `j`; its buffer goes when nobody does.
+    fn done_reading(&mut self, graph: &Graph, j: u32) {
+        let left = &mut self.readers[j as usize];
+        *left -= 1;
+        let node = &graph.nodes[j as usize];
+        if *left == 0 && !node.keep {
+            self.slots[j as usize] = None;
+            // A leaf nobody can reach any more, such as the parameters before an optimizer's step.
+            if node.kind == Kind::Value && !node.retained {
+                node.tensor.0.take_value();
+            }
+        }
+    }
+
+    fn set(&mut self, graph: &Graph, i: u32, value: Value) {
+        if self.readers[i as usize] > 0 || graph.nodes[i as usize].keep {
+            self.slots[i as usize] = Some(value);
+        }
+    }
+
+    fn constant(&mut self, graph: &Graph, i: u32, s: Scalar) -> Result<()> {
+        let node = &graph.nodes[i as usize].tensor.0;
+        // Only pointwise units read it: they hold it as an immediate.
+        if self.readers[i as usize] == 0 && !graph.nodes[i as usize].keep {
+            return Ok(());
+        }
+        let mut buffer = allocate(1, node.dtype, "full")?;
+        write_scalar(&mut buffer, node.dtype, s);
+        let layout = Layout::contiguous(Shape::default()).expand(&node.shape);
+        self.set(graph, i, Value { buffer: Arc::new(buffer), layout });
+        Ok(())
+    }
+
+    fn view(&mut self, graph: &Graph, i: u32) -> Result<()> {
+        let j = graph.nodes[i as usize].inputs[0];
+        let node = &graph.nodes[i as usize].tensor.0;
+        let source = self.read(graph, j)?;
+        let layout = match &node.op {
+            Op::Reshape => source.layout.reshape(&node.shape),
+            Op::Permute(perm) => Some(source.layout.permute(perm)),
+            Op::Expand => Some(source.layout.expand(&node.shape)),
+            Op::Slice { starts, steps } => Some(source.layout.slice(starts, &node.shape, steps)),
+            Op::Unfold { axis, step, .. } => {
+                let mut l = source.layout.clone();
+                let stride = l.strides[*axis];
+                l.strides[*axis] = stride * *step as isize;
+                l.strides.push(stride);
+                l.shape = node.shape.clone();
+                Some(l)
+            }
+            _ => None,
+        };
+        let value = match layout {
+            Some(layout) => Value { buffer: source.buffer, layout },
+            // A reshape that strides cannot express.
+            None => {
+                let dense = copy(&source, node.dtype)?;
+                Value { layout: Layout::contiguous(node.shape.clone()), ..dense }
+            }
+        };
+        self.done_reading(graph, j);
+        self.set(graph, i, value);
+        Ok(())
+    }
+
+    fn kernel(&mut self, graph: &Graph, i: u32) -> Result<()> {
+        let plan_node = &graph.nodes[i as usize];
+        let node = &plan_node.tensor.0;
+        let place = |e: Error| e.at(node.location, node.tag.clone());
+        let mut values: SmallVec<[Value; 3]> = SmallVec::new();
+        for &j in &plan_node.inputs {
+            values.push(self.read(graph, j)?);
+        }
+        let args: SmallVec<[Arg<'_>; 3]> = values
+            .iter()
+            .zip(&plan_node.inputs)
+            .map(|(v, &j)| Arg {
+                data: Data::Buffer(&v.buffer),
+                dtype: graph.nodes[j as usize].tensor.0.dtype,
+                layout: &v.layout,
+            })
+            .collect();
+        let mut buffer = allocate(node.shape.numel(), node.dtype, node.op.name()).map_err(place)?;
+        backend::get()
+            .run_op(&node.op, &args, Out { data: &mut buffer, dtype: node.dtype, shape: &node.shape })
+            .map_err(place)?;
+        drop(args);
+        drop(values);
+        for (k, &j) in plan_node.inputs.iter().enumerate() {
+            if !plan_node.inputs[..k].contains(&j) {
+                self.done_reading(graph, j);
+            }
+        }
+        self.set(graph, i, Value { buffer: Arc::new(buffer), layout: Layout::contiguous(node.shape.clone()) });
+        Ok(())
+    }
+
+    fn program(&mut self, graph: &Graph, units: &Units, u: u32) -> Result<()> {
+        // A member is stored when a unit elsewhere reads it or somebody holds it.
+        let stored = |m: u32| self.readers[m as usize] > 0 || graph.nodes[m as usize].keep;
+        let Compiled { program, inputs, outputs } = compile(graph, units, u, stored);
+        let members = &units.members[u as usize];
+        let last = &graph.nodes[members[members.len() - 1] as usize].tensor.0;
+        let place = |e: Error| e.at(last.location, last.tag.clone());
+
+        let mut values: SmallVec<[Option<Value>; 6]> = SmallVec::new();
+        for &j in &inputs {
+            values.push(Some(self.read(graph, j)?));
+        }
+        let mut dead: SmallVec<[bool; 6]> = SmallVec::new();
+        for &j in &inputs {
+            dead.push(self.readers[j as usize] == 1 && !graph.nodes[j as usize].keep);
+        }
+        // Constants are read as immediates; still this unit was one of their readers.
+        let mut seen: SmallVec<[u32; 16]> = SmallVec::new();
+        for &m in members {
+            for &j in &graph.nodes[m as usize].inputs {
+                if units.unit_of[j as usize] != u && !seen.contains(&j) {
+                    seen.push(j);
+                    self.done_reading(graph, j);
+                }
+            }
+        }
+        // An input that dies here and that nobody shares gives its buffer to an output.
+        let mut in_place: SmallVec<[Option<usize>; 6]> = SmallVec::from_elem(None, inputs.len());
+        let mut layouts: SmallVec<[Layout; 6]> = SmallVec::new();
+        for v in values.iter().flatten() {
+            layouts.push(v.layout.clone());
+        }
+        let mut buffers: SmallVec<[Buffer; 2]> = SmallVec::new();
+        for (o, &m) in program.outputs.iter().zip(&outputs) {
+            let node = &graph.nodes[m as usize].tensor.0;
+            let bytes = node.shape.numel() * node.dtype.size();
+            let mut found = None;
+            if o.reduce.is_none() {
+                for k in 0..inputs.len() {
+                    let dtype = graph.nodes[inputs[k] as usize].tensor.0.dtype;
+                    let fits = dead[k]
+                        && in_place[k].is_none()
+                        && dtype.size() == node.dtype.size()
+                        && layouts[k].offset == 0
+                        && layouts[k].is_contiguous()
+                        && values[k].as_ref().is_some_and(|v| v.buffer.len() == bytes);
+                    if !fits {
+                        continue;
+                    }
+                    let Some(v) = values[k].take() else { continue };
+                    match Arc::try_unwrap(v.buffer) {
+                        Ok(buffer) => {
+                            in_place[k] = Some(buffers.len());
+                            found = Some(buffer);
+                            break;
+                        }
+                        Err(buffer) => values[k] = Some(Value { buffer, layout: v.layout }),
+                    }
+                }
+            }
+            let buffer = match found {
+                Some(b) => b,
+                None => allocate(node.shape.numel(), node.dtype, node.op.name()).map_err(place)?,
+            };
+            buffers.push(buffer);
+        }
+        let mut args: SmallVec<[Arg<'_>; 6]> = SmallVec::new();
+        for (k, &j) in inputs.iter().enumerate() {
+            let data = match (&values[k], in_place[k]) {
+                (Some(v), _) => Data::Buffer(&v.buffer),
+                (None, Some(o)) => Data::InPlace(o),
+                (None, None) => continue,
+            };
+            args.push(Arg { data, dtype: graph.nodes[j as usize].tensor.0.dtype, layout: &layouts[k] });
+        }
+        let mut outs: SmallVec<[Out<'_>; 2]> = buffers
+            .iter_mut()
+            .zip(&outputs)
+            .map(|(b, &m)| {
+                let n = &graph.nodes[m as usize].tensor.0;
+                Out { data: b, dtype: n.dtype, shape: &n.shape }
+            })
+            .collect();
+        backend::get().run_program(&program, &args, &mut outs).map_err(place)?;
+        drop(outs);
+        drop(args);
+        for (buffer, &m) in buffers.into_iter().zip(&outputs) {
+            let layout = Layout::contiguous(graph.nodes[m as usize].tensor.0.shape.clone());
+            self.set(graph, m, Value { buffer: Arc::new(buffer), layout });
+        }
+        Ok(())
+    }
+
+    fn check_finite(&self, graph: &Graph, i: u32) -> Result<()> {
+        let node = &graph.nodes[i as usize].tensor.0;
+        let Some(v) = &self.slots[i as usize] else { return Ok(()) };
+        if !node.dtype.is_float() || matches!(node.op, Op::Fill(_)) || node.op.is_view() {
+            return Ok(());
+        }
+        let dense = copy(v, node.dtype)?;
+        let bad = match node.dtype {
+            DType::F32 => dense.buffer.as_slice::<f32>().iter().position(|x| !x.is_finite()),
+            DType::F64 => dense.buffer.as_slice::<f64>().iter().position(|x| !x.is_finite()),
+            DType::F16 => dense.buffer.as_slice::<half::f16>().iter().position(|x| !x.is_finite()),
+            _ => dense.buffer.as_slice::<half::bf16>().iter().position(|x| !x.is_finite()),
+        };
+        match bad {
+            None => Ok(()),
+            Some(at) => Err(Error::new(
+                ErrorKind::Numeric,
+                node.op.name(),
+                format!("the first result that is NaN or infinite (element {at} in row-major order)"),
+            )
+            .operand(&node.shape, node.dtype)
+            .at(node.location, node.tag.clone())),
+        }
+    }
+}
+
+/// A copy in row-major order.
+pub(crate) fn copy(v: &Value, dtype: DType) -> Result<Value> {
+    let mut buffer = allocate(v.layout.shape.numel(), dtype, "contiguous")?;
+    let arg = Arg { data: Data::Buffer(&v.buffer), dtype, layout: &v.layout };
+    backend::get().run_op(&Op::Copy, &[arg], Out { data: &mut buffer, dtype, shape: &v.layout.shape })?;
+    Ok(Value { buffer: Arc::new(buffer), layout: Layout::contiguous(v.layout.shape.clone()) })
+}
+
+pub(crate) fn allocate(n: usize, dtype: DType, op: &'static str) -> Result<Buffer> {
+    Buffer::for_elements(n, dtype).ok_or_else(|| {
+        let gib = n as f64 * dtype.size() as f64 / (1u64 << 30) as f64;
+        Error::new(ErrorKind::State, op, format!("no memory for {n} elements of {dtype} ({gib:.1} GiB)"))
+            .help("use a smaller batch, a smaller dtype, or checkpoint parts of the model")
+    })
+}
+
+fn write_scalar(buffer: &mut Buffer, dtype: DType, s: Scalar) {
+    use hadal_core::Element;
+    if dtype == DType::Bool {
+        buffer.as_mut_slice::<u8>()[0] = s.to_bool() as u8;
+        return;
+    }
+    let s = s.cast(dtype);
+    dispatch_storage!(dtype, T => {
+        buffer.as_mut_slice::<T>()[0] = match s {
+            Scalar::F(v) => <T as Element>::from_f64(v),
+            other => <T as Element>::from_i64(other.to_i64()),
+        };
+    });
+}

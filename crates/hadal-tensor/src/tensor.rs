@@ -1,0 +1,395 @@
+//! `Tensor`: a cheap handle on a node of the lazily built graph.
+
+use crate::plan;
+use crate::scope;
+use hadal_core::ops::Op;
+use hadal_core::smallvec::SmallVec;
+use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, Tag};
+use std::cell::RefCell;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A multi-dimensional array, or the promise of one.
+///
+/// A tensor is a handle on a node of a graph: an operation, its inputs, the shape and dtype that
+/// follow from them, and the caller's place. Calling an operation computes nothing. Values are
+/// computed by [`eval`](Tensor::eval), and by whatever needs them: [`item`](Tensor::item),
+/// [`to_vec`](Tensor::to_vec), printing, saving, an optimizer's step.
+///
+/// A call that cannot be right returns a *poisoned* tensor. Whatever is built on it stays poisoned
+/// with the first error, and evaluation returns that error.
+///
+/// ```
+/// use hadal_tensor::Tensor;
+/// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0]);
+/// let y = (&x * 2.0 + 1.0).sum(..);
+/// assert_eq!(y.item::<f32>().unwrap(), 15.0);
+///
+/// let wrong = x.matmul(&Tensor::from_slice(&[1.0f32, 2.0])).relu();
+/// assert!(wrong.eval().unwrap_err().to_string().starts_with("matmul: inner sizes differ: 3 and 2"));
+/// ```
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Arc<Node>);
+
+/// Inputs of a node.
+pub(crate) type Inputs = SmallVec<[Tensor; 2]>;
+
+pub(crate) struct Node {
+    /// Increases along every edge: inputs are older.
+    pub id: u64,
+    pub op: Op,
+    pub shape: Shape,
+    pub dtype: DType,
+    /// Keeps its inputs after evaluation, because a gradient may be wanted.
+    pub tracked: bool,
+    /// Gradients do not flow into the inputs.
+    pub stop: bool,
+    pub tag: Option<Tag>,
+    pub location: &'static Location<'static>,
+    pub region: Option<Arc<scope::Region>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    inputs: Inputs,
+    value: Option<Value>,
+}
+
+/// Computed data: a buffer, perhaps shared with views, and where in it the elements lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub buffer: Arc<Buffer>,
+    pub layout: Layout,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// Inputs of dropped nodes, waiting to be dropped in turn: a chain of a million nodes must not
+    /// recurse a million deep.
+    static GRAVEYARD: RefCell<Option<Vec<Inputs>>> = const { RefCell::new(None) };
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(|e| e.into_inner());
+        bury(std::mem::take(&mut state.inputs));
+    }
+}
+
+/// Drops node inputs without recursion.
+fn bury(inputs: Inputs) {
+    if inputs.is_empty() {
+        return;
+    }
+    // The thread-local is gone while a thread shuts down: then plain drops must do.
+    let first = GRAVEYARD.try_with(|g| match &mut *g.borrow_mut() {
+        Some(waiting) => {
+            waiting.push(inputs);
+            None
+        }
+        none => {
+            *none = Some(Vec::new());
+            Some(inputs)
+        }
+    });
+    let Ok(Some(mut next)) = first else { return };
+    loop {
+        drop(next);
+        let popped = GRAVEYARD.with_borrow_mut(|g| {
+            let n = g.as_mut().and_then(Vec::pop);
+            if n.is_none() {
+                *g = None;
+            }
+            n
+        });
+        match popped {
+            Some(n) => next = n,
+            None => return,
+        }
+    }
+}
+
+impl Node {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    pub fn value(&self) -> Option<Value> {
+        self.state().value.clone()
+    }
+    pub fn has_value(&self) -> bool {
+        self.state().value.is_some()
+    }
+    pub fn inputs(&self) -> Inputs {
+        self.state().inputs.clone()
+    }
+    pub fn set_value(&self, value: Value) {
+        self.state().value = Some(value);
+    }
+    pub fn take_value(&self) -> Option<Value> {
+        self.state().value.take()
+    }
+    /// Forgets the inputs: the node becomes a leaf.
+    pub fn release(&self) {
+        let inputs = std::mem::take(&mut self.state().inputs);
+        bury(inputs);
+    }
+}
+
+impl Tensor {
+    /// Builds a node, or passes on the poison of an input. Everything is made here.
+    #[track_caller]
+    pub(crate) fn make(op: Op, inputs: Inputs, shape: Shape, dtype: DType) -> Tensor {
+        if let Some(bad) = inputs.iter().find(|t| t.is_poisoned()) {
+            return bad.clone();
+        }
+        let origin = scope::origin(Location::caller());
+        if let Some(e) = scope::take_deferred() {
+            return Tensor::poisoned_at(e, shape, dtype, &origin);
+        }
+        let grad = scope::grad_enabled();
+        let tracked = grad && inputs.iter().any(|t| t.0.tracked);
+        let t = Tensor(Arc::new(Node {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            op,
+            shape,
+            dtype,
+            tracked,
+            stop: !grad,
+            tag: origin.tag,
+            location: origin.location,
+            region: scope::region(),
+            state: Mutex::new(State { inputs, value: None }),
+        }));
+        if scope::eager_enabled()
+            && let Err(e) = plan::evaluate(&[&t], &[])
+        {
+            return Tensor::poison(e, &t.0.shape, t.0.dtype);
+        }
+        t
+    }
+
+    /// A poisoned tensor. `shape` and `dtype` are a best guess, so that code that reads them goes on.
+    #[track_caller]
+    pub(crate) fn poison(error: Error, shape: &Shape, dtype: DType) -> Tensor {
+        let origin = scope::origin(Location::caller());
+        Tensor::poisoned_at(error, shape.clone(), dtype, &origin)
+    }
+
+    fn poisoned_at(error: Error, shape: Shape, dtype: DType, origin: &scope::Origin) -> Tensor {
+        let error = error.at(origin.location, origin.tag.clone());
+        if scope::strict_enabled() {
+            panic!("{error}");
+        }
+        Tensor::node(Op::Poison(error), shape, dtype, None, false)
+    }
+
+    fn node(op: Op, shape: Shape, dtype: DType, value: Option<Value>, tracked: bool) -> Tensor {
+        Tensor(Arc::new(Node {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            op,
+            shape,
+            dtype,
+            tracked,
+            stop: false,
+            tag: None,
+            location: Location::caller(),
+            region: None,
+            state: Mutex::new(State { inputs: Inputs::new(), value }),
+        }))
+    }
+
+    /// A leaf with this value.
+    pub(crate) fn from_value(value: Value, dtype: DType, tracked: bool) -> Tensor {
+        Tensor::node(Op::Leaf, value.layout.shape.clone(), dtype, Some(value), tracked)
+    }
+
+    /// A leaf holding a buffer in row-major order.
+    pub(crate) fn from_buffer(buffer: Buffer, shape: Shape, dtype: DType) -> Tensor {
+        let layout = Layout::contiguous(shape);
+        Tensor::from_value(Value { buffer: Arc::new(buffer), layout }, dtype, false)
+    }
+
+    /// A copy of this node that is a beginning: followed by training, and no gradient goes beyond it.
+    pub(crate) fn rebuild_tracked(&self) -> Tensor {
+        self.rebuilt(self.0.inputs(), true, true)
+    }
+
+    /// A copy of this node with other inputs, for recomputation.
+    pub(crate) fn rebuild(&self, inputs: Inputs) -> Tensor {
+        self.rebuilt(inputs, self.0.tracked, self.0.stop)
+    }
+
+    fn rebuilt(&self, inputs: Inputs, tracked: bool, stop: bool) -> Tensor {
+        let n = &*self.0;
+        Tensor(Arc::new(Node {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            op: n.op.clone(),
+            shape: n.shape.clone(),
+            dtype: n.dtype,
+            tracked,
+            stop,
+            tag: n.tag.clone(),
+            location: n.location,
+            region: None,
+            state: Mutex::new(State { inputs, value: None }),
+        }))
+    }
+
+    /// Sizes of the dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.0.shape
+    }
+    /// Sizes of the dimensions, as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.0.shape.dims()
+    }
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.0.shape.rank()
+    }
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.0.shape.numel()
+    }
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+    /// Size of a dimension; negative counts from the end. A dimension that is not there gives 1, and
+    /// the next operation of this thread an error.
+    #[track_caller]
+    pub fn size(&self, dim: isize) -> usize {
+        let rank = self.rank() as isize;
+        let d = if dim < 0 { dim + rank } else { dim };
+        if (0..rank).contains(&d) {
+            return self.0.shape[d as usize];
+        }
+        if !self.is_poisoned() {
+            let e = Error::new(ErrorKind::Index, "size", format!("dimension {dim} of a tensor with {rank} dimensions"))
+                .operand(self.shape(), self.dtype());
+            scope::defer(e.at(Location::caller(), scope::current_tag()));
+        }
+        1
+    }
+    /// The sizes as an array, to take apart: `let [n, c, h, w] = x.sizes();`. A wrong rank gives
+    /// ones, and the next operation of this thread returns the error.
+    ///
+    /// ```
+    /// use hadal_tensor::Tensor;
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0]);
+    /// let [n, _c] = x.sizes();
+    /// let e = x.reshape([n as isize, -1]).eval().unwrap_err();
+    /// assert!(e.to_string().starts_with("sizes: 2 dimensions expected, the tensor has 1"));
+    /// ```
+    #[track_caller]
+    pub fn sizes<const N: usize>(&self) -> [usize; N] {
+        if let Ok(a) = self.dims().try_into() {
+            return a;
+        }
+        if !self.is_poisoned() {
+            let e = Error::new(
+                ErrorKind::Shape,
+                "sizes",
+                format!("{N} dimensions expected, the tensor has {}", self.rank()),
+            )
+            .operand(self.shape(), self.dtype())
+            .help("reshape or unsqueeze the tensor before this line");
+            scope::defer(e.at(Location::caller(), scope::current_tag()));
+        }
+        [1; N]
+    }
+
+    /// Whether an error happened on the way here.
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self.0.op, Op::Poison(_))
+    }
+    /// The error this tensor carries, if it is poisoned.
+    pub fn error(&self) -> Option<&Error> {
+        match &self.0.op {
+            Op::Poison(e) => Some(e),
+            _ => None,
+        }
+    }
+    /// This tensor, or its error.
+    pub fn checked(&self) -> Result<&Tensor> {
+        match self.error() {
+            Some(e) => Err(e.clone()),
+            None => Ok(self),
+        }
+    }
+    /// Whether the values are computed already.
+    pub fn is_evaluated(&self) -> bool {
+        self.0.has_value()
+    }
+    /// The value of a constant node.
+    pub(crate) fn as_fill(&self) -> Option<Scalar> {
+        match self.0.op {
+            Op::Fill(s) => Some(s),
+            _ => None,
+        }
+    }
+    /// Whether this and `other` are the same node.
+    pub fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Computes the values, with everything they need, and pending state updates.
+    ///
+    /// # Errors
+    /// The first error on the way here; an index out of range found in data; no memory.
+    pub fn eval(&self) -> Result<()> {
+        eval(&[self])
+    }
+
+    /// A leaf with the same value that remembers nothing of how it came about; evaluates.
+    pub fn materialize(&self) -> Result<Tensor> {
+        self.eval()?;
+        Ok(Tensor::from_value(self.force()?, self.dtype(), false))
+    }
+
+    /// The same values, through which no gradient flows.
+    #[track_caller]
+    pub fn detach(&self) -> Tensor {
+        scope::no_grad(|| self.view_as(Op::Reshape, self.shape().clone()))
+    }
+
+    /// A leaf of the same values for which the graph behind its results is kept after evaluation, so
+    /// that gradients by it can be taken then too (PyTorch's `requires_grad_`).
+    #[track_caller]
+    pub fn requires_grad(&self) -> Tensor {
+        if self.is_poisoned() {
+            return self.clone();
+        }
+        match self.force() {
+            Ok(v) => Tensor::from_value(v, self.dtype(), true),
+            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+        }
+    }
+
+    /// The value, computed if need be.
+    pub(crate) fn force(&self) -> Result<Value> {
+        if let Some(v) = self.0.value() {
+            return Ok(v);
+        }
+        self.eval()?;
+        self.0.value().ok_or_else(|| {
+            Error::new(ErrorKind::State, self.0.op.name(), "the value was given away by an evaluation that failed")
+        })
+    }
+}
+
+/// Computes several tensors in one plan, sharing what they share, and all pending state updates.
+///
+/// # Errors
+/// The first error found; nothing is computed when any of the tensors is poisoned.
+pub fn eval(tensors: &[&Tensor]) -> Result<()> {
+    plan::evaluate(tensors, &[])
+}
+
+/// Like [`eval`]; the graph behind the tensors in `release` is forgotten, even where gradients could
+/// still be asked for. A training step does this with its loss.
+pub fn eval_and_release(tensors: &[&Tensor], release: &[&Tensor]) -> Result<()> {
+    plan::evaluate(tensors, release)
+}
