@@ -1,5 +1,8 @@
 //! Walking several strided layouts of one shape together, and the general copy.
 
+// Loops over operands index several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use crate::chunks::{Shared, for_ranges, grain};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Layout, Result, Storage};
@@ -252,27 +255,33 @@ unsafe fn transpose_dims<T: Storage>(
 /// # Safety
 /// All these places are valid, and the two ranges do not overlap.
 unsafe fn tile<T: Storage>(from: *const T, along: isize, to: *mut T, across: isize, kn: usize, jn: usize) {
-    // Strips of 16 columns: with 4-byte elements whole cache lines are written.
+    // Squares of 16: with 4-byte elements they are whole cache lines on both sides.
     const WIDE: usize = 2 * TILE;
-    let (kfull, jfull) = (kn / TILE * TILE, jn / WIDE * WIDE);
+    // Where a stride is a multiple of 2 KiB, lines of neighbouring rows share a cache set and would be
+    // evicted between the two visits of a square; a buffer makes it one. Elsewhere it costs more than
+    // it saves (measured: 8.7 against 5.2 elements/ns at 256 by 256, 1.4 against 3.2 at 1024 by 1024).
+    let crowded = [along, across].iter().any(|s| (s * size_of::<T>() as isize) % 2048 == 0);
+    let (kfull, jfull) = (kn / WIDE * WIDE, jn / WIDE * WIDE);
+    let mut turned = [[T::zeroed(); WIDE]; WIDE];
+    let turned = turned.as_mut_ptr().cast::<T>();
     // SAFETY: all places are among those the caller promises.
     unsafe {
         for j in (0..jfull).step_by(WIDE) {
-            for k in (0..kfull).step_by(TILE) {
-                for half in [0, TILE] {
-                    let j = j + half;
-                    let mut block = [[T::zeroed(); TILE]; TILE];
-                    for (b, row) in block.iter_mut().enumerate() {
-                        *row = from
-                            .offset(k as isize + (j + b) as isize * along)
-                            .cast::<[T; TILE]>()
-                            .read_unaligned();
-                    }
-                    for a in 0..TILE {
-                        let column: [T; TILE] = std::array::from_fn(|b| block[b][a]);
-                        to.offset((k + a) as isize * across + j as isize)
-                            .cast::<[T; TILE]>()
-                            .write_unaligned(column);
+            for k in (0..kfull).step_by(WIDE) {
+                let (from, to) = (
+                    from.offset(k as isize + j as isize * along),
+                    to.offset(k as isize * across + j as isize),
+                );
+                let (place, row) =
+                    if crowded && size_of::<T>() == 4 { (turned, WIDE as isize) } else { (to, across) };
+                for (b, a) in
+                    [(0, 0), (TILE, 0), (0, TILE), (TILE, TILE)].map(|(b, a)| (b as isize, a as isize))
+                {
+                    block(from.offset(a + b * along), along, place.offset(a * row + b), row);
+                }
+                if place != to {
+                    for a in 0..WIDE as isize {
+                        std::ptr::copy_nonoverlapping(place.offset(a * row), to.offset(a * across), WIDE);
                     }
                 }
             }
@@ -289,6 +298,52 @@ unsafe fn tile<T: Storage>(from: *const T, along: isize, to: *mut T, across: isi
             for j in 0..jn {
                 one(k, j);
             }
+        }
+    }
+}
+
+/// One full block: `to[k·across + j] = from[k + j·along]` for `k, j < TILE`.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn block<T: Storage>(from: *const T, along: isize, to: *mut T, across: isize) {
+    // SAFETY: the places are those of this function's contract; SSE2 is part of x86-64.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<T>() == 4 {
+            for (j, k) in [(0, 0), (4, 0), (0, 4), (4, 4)] {
+                quad(from.offset(k + j * along).cast(), along, to.offset(k * across + j).cast(), across);
+            }
+            return;
+        }
+        let mut rows = [[T::zeroed(); TILE]; TILE];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = from.offset(j as isize * along).cast::<[T; TILE]>().read_unaligned();
+        }
+        for k in 0..TILE {
+            let column: [T; TILE] = std::array::from_fn(|j| rows[j][k]);
+            to.offset(k as isize * across).cast::<[T; TILE]>().write_unaligned(column);
+        }
+    }
+}
+
+/// A block of 4 by 4 elements of 4 bytes.
+///
+/// # Safety
+/// As for [`tile`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn quad(from: *const f32, along: isize, to: *mut f32, across: isize) {
+    use std::arch::x86_64::*;
+    // SAFETY: by the caller's promise; the instructions are SSE, part of x86-64. Moves and unpacks
+    // keep every bit pattern.
+    unsafe {
+        let row = |j| _mm_loadu_ps(from.offset(j * along));
+        let (mut a, mut b, mut c, mut d) = (row(0), row(1), row(2), row(3));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        for (k, column) in [a, b, c, d].into_iter().enumerate() {
+            _mm_storeu_ps(to.offset(k as isize * across), column);
         }
     }
 }

@@ -21,7 +21,8 @@ fn copy_reads_every_layout() {
 #[test]
 fn copy_of_large_transposed_and_sliced_layouts() {
     let mut rng = Rng(2);
-    let cases: [(&[usize], &[usize]); 6] = [
+    let cases: [(&[usize], &[usize]); 7] = [
+        (&[520, 1024], &[1, 0]),
         (&[301, 523], &[1, 0]),
         (&[3, 130, 257], &[0, 2, 1]),
         (&[3, 130, 257], &[2, 0, 1]),
