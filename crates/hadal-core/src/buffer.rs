@@ -29,6 +29,7 @@ impl Storage for half::bf16 {}
 impl Storage for i64 {}
 impl Storage for i32 {}
 impl Storage for u8 {}
+impl Storage for u64 {}
 
 /// Runs a block with `$t` bound to the storage type of a dtype (`u8` for bool).
 #[macro_export]

@@ -149,6 +149,23 @@ pub trait Real:
     fn is_finite_(self) -> bool {
         self.abs_() < Self::INFINITY
     }
+    /// Whether x is infinite.
+    #[inline(always)]
+    fn is_inf_(self) -> bool {
+        self.abs_() == Self::INFINITY
+    }
+    /// max(x, 0); NaN stays NaN and -0 becomes 0.
+    #[inline(always)]
+    fn relu_(self) -> Self {
+        sel(self <= Self::ZERO, Self::ZERO, self)
+    }
+    /// The largest whole number not above the exact quotient (Python's `//`,
+    /// `torch.floor_divide`): `floor(a / b)` alone would round a quotient just below a whole number up.
+    #[inline(always)]
+    fn floor_divide_(self, x: Self) -> Self {
+        let r = self.remainder_(x);
+        sel(x == Self::ZERO, self / x, ((self - r) / x).round_())
+    }
     /// self · a + b, rounded once.
     fn mul_add_(self, a: Self, b: Self) -> Self;
     /// e^x.

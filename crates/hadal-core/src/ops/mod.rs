@@ -116,8 +116,6 @@ pub enum Op {
         /** distance of windows */
         step: usize,
     },
-    /// The first input, to be computed only after the second; orders recomputation.
-    After,
 
     // Movement.
     /// The input in row-major order.
@@ -212,7 +210,6 @@ impl Op {
             Op::Expand => "expand",
             Op::Slice { .. } => "slice",
             Op::Unfold { .. } => "unfold",
-            Op::After => "after",
             Op::Copy => "contiguous",
             Op::Cat(_) => "cat",
             Op::Place { .. } => "pad",
@@ -242,7 +239,7 @@ impl Op {
     pub fn is_view(&self) -> bool {
         matches!(
             self,
-            Op::Reshape | Op::Permute(_) | Op::Expand | Op::Slice { .. } | Op::Unfold { .. } | Op::After
+            Op::Reshape | Op::Permute(_) | Op::Expand | Op::Slice { .. } | Op::Unfold { .. }
         )
     }
 }

@@ -43,7 +43,7 @@ macro_rules! unary_table {
             Neg neg Num (-3.0, 3.0) |x| -x; |x| x.wrapping_neg(); grad |x, y, g| -g;
             /// `|x|`; gradient `sign(x)`, 0 at 0.
             Abs abs Num (-3.0, 3.0) |x| x.abs_(); |x| x.wrapping_abs(); grad |x, y, g| g * x.sign();
-            /// -1, 0 or 1; NaN stays NaN.
+            /// -1, 0 or 1; NaN gives 0, as in PyTorch.
             Sign sign Num (-3.0, 3.0) |x| x.sign_(); |x| x.signum(); grad none;
             /// `x²`
             Square square Num (-3.0, 3.0) |x| x * x; |x| x.wrapping_mul(x); grad |x, y, g| g * (x * 2.0);
