@@ -131,7 +131,8 @@ impl Tensor {
         }
         let mut dims = self.dims().to_vec();
         dims.push(classes);
-        Tensor::zeros(dims, DType::I64).scatter_value(-1, &self.unsqueeze(-1), 1)
+        let zeros = Tensor::zeros(dims, DType::I64);
+        if zeros.is_poisoned() { zeros } else { zeros.scatter_value(-1, &self.unsqueeze(-1), 1) }
     }
 
     /// Elements at positions in the flattened tensor, in the index's shape; negative positions count
@@ -329,7 +330,7 @@ impl Tensor {
             .zip(&sizes)
             .map(|(t, &n)| {
                 let t = t.expand_to(shape).reshape([-1]);
-                t.lt(0).where_(&t + n, &t)
+                t.lt(0).where_(&t + n as i64, &t)
             })
             .collect();
         if let [only] = &wrapped[..] {
@@ -338,7 +339,7 @@ impl Tensor {
         let mut flat = Tensor::zeros([shape.numel()], DType::I64);
         let mut outside = Tensor::zeros([shape.numel()], DType::Bool);
         for (t, &n) in wrapped.iter().zip(&sizes) {
-            flat = flat * n + t;
+            flat = flat * n as i64 + t;
             outside = outside.logical_or(t.lt(0)).logical_or(t.ge(n as i64));
         }
         outside.where_(rows as i64, flat)
@@ -509,8 +510,15 @@ impl Tensor {
         match self.rank() {
             2 => self.diagonal(offset, 0, 1),
             1 if !self.is_poisoned() => {
-                let n = self.numel() + offset.unsigned_abs();
-                let start = if offset < 0 { offset.unsigned_abs() * n } else { offset as usize };
+                let n = self.numel().saturating_add(offset.unsigned_abs());
+                if n.checked_mul(n).is_none_or(|total| total > isize::MAX as usize) {
+                    return fail("diag", ErrorKind::Value, format!("an offset of {offset}"), &[self], "");
+                }
+                let start = match offset {
+                    _ if self.numel() == 0 => 0,
+                    o if o < 0 => o.unsigned_abs() * n,
+                    o => o as usize,
+                };
                 let steps = smallvec![n as isize + 1];
                 self.place(Shape::from(n * n), smallvec![start], steps, zero(self.dtype())).reshape([n, n])
             }
