@@ -13,6 +13,7 @@ mod print;
 mod scope;
 mod state;
 mod tensor;
+mod trace;
 
 pub use autodiff::{checkpoint, grad, vjp, vjp_or_none};
 pub use hadal_core::{
@@ -22,11 +23,13 @@ pub use hadal_cpu::threads::{set_threads, threads};
 pub use operand::{Dims, Operand, ShapeArg};
 pub use ops::conv::{ConvOptions, Padding, Spatial};
 pub use ops::create::{Key, Nested};
+pub use ops::movement::PadMode;
 pub use ops::pool::PoolOptions;
 pub use ops::view::Slice;
 pub use plan::{PlanSummary, plan_summary};
 pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};
 pub use state::{Param, State};
 pub use tensor::{Tensor, eval, eval_and_release};
+pub use trace::{TraceNode, trace};
 
 pub use ops::einsum::*;
