@@ -1,3 +1,4 @@
 //! hadal-train
 
+pub mod files;
 pub mod plot;
