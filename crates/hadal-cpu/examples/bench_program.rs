@@ -84,7 +84,7 @@ impl Bench {
         let mut best = [f64::INFINITY; 2];
         for _ in 0..repeats {
             for (t, best) in best.iter_mut().enumerate() {
-                threads::set_threads(t + 1);
+                threads::set_threads(std::env::args().nth(2).and_then(|a| a.parse().ok()).unwrap_or(1)); program::PREFETCH.store(t == 1, std::sync::atomic::Ordering::Relaxed);
                 let inner = if self.program.shape.numel() < 100_000 { 1000 } else { 1 };
                 let start = Instant::now();
                 for _ in 0..inner {
@@ -235,4 +235,19 @@ fn main() {
     sum(&[64, 10], &[0]).run("sum over axis 0 of [64, 10]", repeats);
     sum(&[64, 10], &[1]).run("sum over axis 1 of [64, 10]", repeats);
     gelu_chain(2560).run("gelu chain, 2560 elements", repeats);
+    for op in [UnaryOp::Neg, UnaryOp::Sqrt, UnaryOp::Erf, UnaryOp::Exp, UnaryOp::Tanh, UnaryOp::Sigmoid, UnaryOp::Log, UnaryOp::Sin] {
+        let mut b = Bench::new(&[20 * 512]);
+        let x = b.load();
+        let y = b.unary(op, x);
+        b.store(y);
+        b.run(&format!("{} of 10240 elements", op.name()), repeats);
+    }
+    for op in [BinaryOp::Add, BinaryOp::Div, BinaryOp::Maximum] {
+        let mut b = Bench::new(&[20 * 512]);
+        let x = b.load();
+        let c = b.number(1.5);
+        let y = b.binary(op, x, c);
+        b.store(y);
+        b.run(&format!("{} of 10240 elements", op.name()), repeats);
+    }
 }

@@ -1,0 +1,181 @@
+//! The correlation behind the forward pass and the input gradient.
+
+use super::plan::{Area, Plan};
+use crate::gemm::kernel::Tile;
+use crate::gemm::real::Real;
+use crate::gemm::tables::{Kernels, Shape};
+use crate::scratch::Scratch;
+use crate::threads::{SendPtr, parallel_for};
+
+/// Elements of an area's copy of the source, about a quarter of the second-level cache in f32.
+const COPY: usize = 1 << 16;
+/// Elements of an area's result.
+const RESULT: usize = 1 << 16;
+/// Longest block of the sum over channels and taps.
+const K_BLOCK: usize = 768;
+/// Elements of the packed weights that are used before the next pixels.
+const WEIGHTS: usize = 1 << 16;
+
+/// What a correlation sums over and writes, for every image and group.
+pub(crate) struct Correlation<'a, T> {
+    pub images: usize,
+    pub groups: usize,
+    /// Source channels of a group.
+    pub sources: usize,
+    /// Result channels of a group.
+    pub results: usize,
+    pub source: &'a [T],
+    /// One value per result channel of all groups.
+    pub bias: Option<&'a [T]>,
+    pub relu: bool,
+}
+
+/// Packs the weights: `pack(group, first_result, count, k_range, dst)` writes, for each k of the
+/// range, `count` values of consecutive result channels.
+pub(crate) type PackWeights<'a, T> = dyn Fn(usize, usize, usize, std::ops::Range<usize>, &mut [T]) + Sync + 'a;
+
+/// Plans the areas of a correlation.
+pub(crate) fn plan(axes: [super::plan::Axis; 3], c: &Correlation<'_, impl Real>) -> Plan {
+    // The result of an area has to fit as well as the copy.
+    let copy = COPY.min(RESULT * c.sources.max(1) / c.results.max(1)).max(COPY / 8);
+    Plan::new(axes, c.sources, copy, c.images * c.groups)
+}
+
+/// Runs a correlation into `out`, `[images, groups, results, z, y, x]`. Result positions that the
+/// plan's axes do not name are left alone.
+pub(crate) fn correlate<T: Real>(c: &Correlation<'_, T>, plan: &Plan, pack: &PackWeights<'_, T>, out: &mut [T]) {
+    let k = c.sources * plan.taps();
+    let areas = plan.areas();
+    if c.images * c.groups * c.results * areas == 0 || k == 0 {
+        return;
+    }
+    let ks = T::kernels();
+    let pixels = (plan.rows - 1) * plan.pitch + plan.cols;
+    let ks = ks.narrow.filter(|n| pixels <= n.lanes).unwrap_or(ks);
+    let shape = ks.shape(c.results, pixels);
+    let kc = k.div_ceil(k.div_ceil(K_BLOCK));
+    let panels = c.results.div_ceil(shape.mr);
+    let mut weights = Scratch::<T>::new(c.groups * k * c.results);
+    let weights = weights.slice();
+    {
+        let dst = SendPtr::new(weights.as_mut_ptr());
+        let blocks = k.div_ceil(kc);
+        parallel_for(c.groups * panels, &|t| {
+            let (g, i) = (t / panels, t % panels);
+            let count = shape.mr.min(c.results - i * shape.mr);
+            for b in 0..blocks {
+                let range = b * kc..((b + 1) * kc).min(k);
+                let at = g * k * c.results + range.start * c.results + i * shape.mr * range.len();
+                // SAFETY: panel (g, i) of block b has this range of the buffer to itself.
+                pack(g, i * shape.mr, count, range.clone(), unsafe { dst.slice(at, count * range.len()) });
+            }
+        });
+    }
+    let offsets = plan.offsets(c.sources);
+    let source_len = c.sources * plan.axes.iter().map(|a| a.source).product::<usize>();
+    let result_len = c.results * plan.axes.iter().map(|a| a.result).product::<usize>();
+    let out = SendPtr::new(out.as_mut_ptr());
+    parallel_for(c.images * c.groups * areas, &|t| {
+        let (image, area) = (t / areas, plan.area(t % areas));
+        let group = image % c.groups;
+        let mut copy = Scratch::<T>::new(c.sources * plan.channel() + ks.lanes * 4);
+        let copy = copy.slice();
+        plan.fill(area, &c.source[image * source_len..][..source_len], c.sources, copy);
+        let row = ((area.rows - 1) * plan.pitch + area.cols).next_multiple_of(ks.lanes);
+        let mut sums = Scratch::<T>::new(c.results * row);
+        let sums = sums.slice();
+        let weights = &weights[group * k * c.results..][..k * c.results];
+        multiply(ks, shape, weights, (k, kc, c.results), copy, &offsets, row, sums);
+        let finish = Finish { plan, area, row, bias: c.bias.map(|b| &b[group * c.results..]), relu: c.relu };
+        // SAFETY: the area's elements of this image and group belong to this task alone.
+        unsafe { finish.write(sums, c.results, out, image * result_len) };
+    });
+}
+
+/// `sums[i, q] = sum over p of weights[p, i] * copy[offsets[p] + q]` for `row` pixels.
+#[allow(clippy::too_many_arguments)]
+fn multiply<T: Real>(
+    ks: &Kernels<T>,
+    shape: Shape,
+    weights: &[T],
+    (k, kc, results): (usize, usize, usize),
+    copy: &[T],
+    offsets: &[isize],
+    row: usize,
+    sums: &mut [T],
+) {
+    let nr = shape.nv * ks.lanes;
+    let panels = results.div_ceil(shape.mr);
+    let mut t = Tile::<T>::empty();
+    t.c_row = row;
+    for p0 in (0..k).step_by(kc) {
+        t.k = kc.min(k - p0);
+        t.accumulate = p0 > 0;
+        let block = (WEIGHTS / (t.k * shape.mr)).max(1);
+        for first in (0..panels).step_by(block) {
+            for q in (0..row).step_by(nr) {
+                let nv = ((row - q) / ks.lanes).min(shape.nv);
+                t.cols = nv * ks.lanes;
+                for i in first..(first + block).min(panels) {
+                    let count = shape.mr.min(results - i * shape.mr);
+                    let at = p0 * results + i * shape.mr * t.k;
+                    // SAFETY: the packed panel has `k * count` values; offsets plus pixels stay inside
+                    // the copy, which has a few vectors to spare behind its last plane; the sums have
+                    // `results` rows of `row` elements, a whole number of vectors.
+                    unsafe {
+                        t.a = weights.as_ptr().add(at);
+                        t.b = copy.as_ptr().add(q);
+                        t.b_off = offsets.as_ptr().add(p0);
+                        t.c = sums.as_mut_ptr().add(i * shape.mr * row + q);
+                        ks.gather[nv - 1][count - 1](&t);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies sums to their places in the result, through bias and activation.
+struct Finish<'a, T> {
+    plan: &'a Plan,
+    area: Area,
+    row: usize,
+    bias: Option<&'a [T]>,
+    relu: bool,
+}
+
+impl<T: Real> Finish<'_, T> {
+    /// # Safety
+    /// `out` from `start` on holds `results` volumes, of which nobody else uses the area.
+    unsafe fn write(&self, sums: &[T], results: usize, out: SendPtr<T>, start: usize) {
+        let (a, [z, y, x]) = (self.area, &self.plan.axes);
+        for i in 0..results {
+            let volume = start + i * z.result * y.result * x.result;
+            let plane = volume + (z.place + a.z * z.place_step) * y.result * x.result;
+            let bias = self.bias.map(|b| b[i]);
+            for r in 0..a.rows {
+                let from = &sums[i * self.row + r * self.plan.pitch..][..a.cols];
+                let at = plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step;
+                let value = |v: T| {
+                    let v = bias.map_or(v, |b| v + b);
+                    if self.relu && v < T::ZERO { T::ZERO } else { v }
+                };
+                // SAFETY: the row's places lie inside the volume and belong to this area.
+                unsafe {
+                    if x.place_step > 1 {
+                        for (j, &v) in from.iter().enumerate() {
+                            *out.get().add(at + j * x.place_step) = value(v);
+                        }
+                        continue;
+                    }
+                    let to = out.slice(at, a.cols);
+                    if bias.is_none() && !self.relu {
+                        to.copy_from_slice(from);
+                    } else {
+                        to.iter_mut().zip(from).for_each(|(d, &s)| *d = value(s));
+                    }
+                }
+            }
+        }
+    }
+}
