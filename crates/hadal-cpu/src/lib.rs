@@ -11,6 +11,7 @@ mod glue;
 mod index;
 mod movement;
 mod normal;
+mod philox;
 mod random;
 mod reduce_arg;
 mod scan;
@@ -20,6 +21,7 @@ mod sum;
 
 pub mod conv;
 pub mod gemm;
+pub mod pool;
 pub mod program;
 mod scratch;
 pub mod simd;

@@ -9,23 +9,15 @@
 use crate::args::{internal, output, want_dtype};
 use crate::chunks::for_chunks;
 use crate::normal::normals;
+use crate::philox::words;
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Distribution, Out};
 use hadal_core::{DType, Element, Result, Storage, dispatch_storage};
-use rand_philox::Philox;
 
 /// Elements per task.
 const CHUNK: usize = 1 << 14;
 /// Elements drawn at a time; their words stay in L1.
 pub(crate) const BLOCK: usize = 512;
-
-/// Words `first..` of a key's sequence; `first` must be a multiple of 4.
-fn words(key: [u64; 2], first: usize, to: &mut [u32]) {
-    let [seed, stream] = key;
-    let mut philox = Philox::from_u64_seed_stream(seed, stream);
-    philox.seek((stream as u128) << 64 | (first / 4) as u128);
-    philox.fill_u32(to);
-}
 
 /// A tensor of random numbers.
 pub fn random(op: &'static str, dist: Distribution, key: [u64; 2], mut out: Out<'_>) -> Result<()> {
@@ -93,19 +85,22 @@ fn below(dtype: DType, high: f64) -> f64 {
 /// what would round up to `high` becomes the value before it.
 fn uniform<T: Storage + Element>(dtype: DType, low: f64, high: f64, key: [u64; 2], out: &mut [T]) {
     let limit = below(dtype, high);
-    let scale = |u: f64| {
+    // By value: read through a reference they would be loaded again after every store.
+    let scale = move |u: f64| {
         let v = low * (1.0 - u) + high * u;
         let v = if v > limit { limit } else { v };
         T::from_f64(if v < low { low } else { v })
     };
     if dtype == DType::F64 {
-        blocks::<T, 2>(key, out, |words, to| {
+        blocks::<T, 2>(key, out, move |words, to| {
+            let scale = scale;
             for (i, o) in to.iter_mut().enumerate() {
                 *o = scale((wide(words, i) >> 11) as f64 * f64::EPSILON / 2.0);
             }
         });
     } else {
-        blocks::<T, 1>(key, out, |words, to| {
+        blocks::<T, 1>(key, out, move |words, to| {
+            let scale = scale;
             for (&w, o) in words.iter().zip(to) {
                 // 24 bits fit an i32, whose conversion is one instruction everywhere.
                 *o = scale((w >> 8) as i32 as f64 * (1.0 / (1 << 24) as f64));
@@ -171,7 +166,8 @@ fn bernoulli<T: Storage + Element>(p: f64, key: [u64; 2], out: &mut [T]) {
         return for_chunks(out, CHUNK, |_, part| part.fill(one));
     }
     let bound = bound as u32;
-    blocks::<T, 1>(key, out, |words, to| {
+    blocks::<T, 1>(key, out, move |words, to| {
+        let (zero, one, bound) = (zero, one, bound); // not loaded again after every store
         for (&w, o) in words.iter().zip(to) {
             *o = if w < bound { one } else { zero };
         }
