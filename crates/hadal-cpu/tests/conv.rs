@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Lcg, assert_close};
-use hadal_core::Element;
+
 use hadal_core::ops::{ConvGeometry, Window};
 use hadal_cpu::conv::{ConvElement, ConvEpilogue, check, conv_forward, conv_input_grad, conv_weight_grad};
 use hadal_cpu::gemm::Activation;
