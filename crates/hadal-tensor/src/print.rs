@@ -221,18 +221,22 @@ struct Decimal {
 
 impl Float {
     fn shortest(&self) -> Decimal {
-        let text = match self.kind {
-            Kind::F64 => format!("{:e}", self.value),
-            Kind::F32 => format!("{:e}", self.value as f32),
-            Kind::F16 => {
-                let exact = f16::from_f64(self.value);
-                // Five digits tell any two halves apart.
-                (0..4)
-                    .map(|p| format!("{:.p$e}", self.value))
-                    .find(|t| t.parse::<f64>().is_ok_and(|v| f16::from_f64(v) == exact))
-                    .unwrap_or_else(|| format!("{:.4e}", self.value))
-            }
+        let x = self.value;
+        let short = match self.kind {
+            Kind::F64 => format!("{x:e}"),
+            Kind::F32 => format!("{:e}", x as f32),
+            Kind::F16 => shortest_half(x),
         };
+        // Of two equally near decimals NumPy takes the even one, as exact rounding does.
+        let mantissa = short.split_once('e').map_or(short.as_str(), |(m, _)| m);
+        let places = mantissa.chars().filter(char::is_ascii_digit).count().saturating_sub(1);
+        let even = format!("{x:.places$e}");
+        let same = even.parse::<f64>().is_ok_and(|v| match self.kind {
+            Kind::F64 => v == x,
+            Kind::F32 => even.parse::<f32>().is_ok_and(|v| v == x as f32),
+            Kind::F16 => f16::from_f64(v) == f16::from_f64(x),
+        });
+        let text = if same { even } else { short };
         Decimal::parse(&text)
     }
 
@@ -259,6 +263,28 @@ impl Float {
             exponent: if digits.is_empty() { 0 } else { whole.len() as i32 - 1 - lead as i32 },
         }
     }
+}
+
+/// The fewest digits that read back as this half, as `{:e}` writes them.
+fn shortest_half(x: f64) -> String {
+    let exact = f16::from_f64(x);
+    // Five digits tell any two halves apart.
+    for places in 0..4usize {
+        let near = format!("{x:.places$e}");
+        let (mantissa, exponent) = near.split_once('e').unwrap_or((&near, "0"));
+        let digits: i64 = mantissa.replace('.', "").parse().unwrap_or(0);
+        let power = exponent.parse::<i64>().unwrap_or(0) - places as i64;
+        // Above a power of two the neighbour is twice as far as below it: the nearest decimal may
+        // be outside on that side while the next one is inside.
+        for candidate in [digits, digits + digits.signum()] {
+            if let Ok(v) = format!("{candidate}e{power}").parse::<f64>()
+                && f16::from_f64(v) == exact
+            {
+                return format!("{:e}", if x.is_sign_negative() { -v.abs() } else { v });
+            }
+        }
+    }
+    format!("{x:.4e}")
 }
 
 impl Decimal {

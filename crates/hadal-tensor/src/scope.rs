@@ -141,6 +141,13 @@ pub(crate) fn with_origin<R>(origin: Origin, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `f`; nodes it builds, in closures too, count as made where the caller of the calling method
+/// stands.
+#[track_caller]
+pub(crate) fn composed<R>(f: impl FnOnce() -> R) -> R {
+    with_origin(origin(Location::caller()), f)
+}
+
 pub(crate) fn origin(caller: &'static Location<'static>) -> Origin {
     ORIGIN
         .with_borrow(|o| o.clone())

@@ -172,9 +172,15 @@ impl Tensor {
 
     /// A poisoned tensor. `shape` and `dtype` are a best guess, so that code that reads them goes on.
     #[track_caller]
-    pub(crate) fn poison(error: Error, shape: &Shape, dtype: DType) -> Tensor {
+    pub fn poison(error: Error, shape: &Shape, dtype: DType) -> Tensor {
         let origin = scope::origin(Location::caller());
         Tensor::poisoned_at(error, shape.clone(), dtype, &origin)
+    }
+
+    /// The result of a call on this tensor that cannot be right; an earlier error comes first.
+    #[track_caller]
+    pub(crate) fn fail(&self, error: Error, dtype: DType) -> Tensor {
+        if self.is_poisoned() { self.clone() } else { Tensor::poison(error, self.shape(), dtype) }
     }
 
     fn poisoned_at(error: Error, shape: Shape, dtype: DType, origin: &scope::Origin) -> Tensor {
@@ -364,7 +370,7 @@ impl Tensor {
         }
         match self.force() {
             Ok(v) => Tensor::from_value(v, self.dtype(), true),
-            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => self.fail(e, self.dtype()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Einstein summation: one notation for transposes, traces, sums, outer and matrix products.
 
-use super::compose::{composed, fail, first_bad};
+use super::compose::{fail, first_bad};
+use crate::scope::composed;
 use crate::Tensor;
 use crate::operand::{Operand, result_type};
 use crate::ops::pointwise;

@@ -14,13 +14,13 @@ impl Tensor {
         if index.is_poisoned() {
             return Err(index.clone());
         }
-        let axis = resolve_dim(op, self, dim).map_err(|e| Tensor::poison(e, self.shape(), self.dtype()))?;
+        let axis = resolve_dim(op, self, dim).map_err(|e| self.fail(e, self.dtype()))?;
         if !index.dtype().is_int() {
             let e = Error::new(ErrorKind::DType, op, "indices must be integers")
                 .operand(self.shape(), self.dtype())
                 .operand(index.shape(), index.dtype())
                 .help("cast them: .cast(DType::I64)");
-            return Err(Tensor::poison(e, self.shape(), self.dtype()));
+            return Err(self.fail(e, self.dtype()));
         }
         Ok((axis, index.cast(DType::I64)))
     }
@@ -30,7 +30,7 @@ impl Tensor {
         let e = Error::new(ErrorKind::Shape, op, what)
             .operand(self.shape(), self.dtype())
             .operand(other.shape(), other.dtype());
-        Tensor::poison(e, self.shape(), self.dtype())
+        self.fail(e, self.dtype())
     }
 
     /// Elements at `index` along `dim`: `out[i][j] = self[index[i][j]][j]` for `dim` 0. `index` has as
@@ -71,7 +71,7 @@ impl Tensor {
             let e = Error::new(ErrorKind::DType, op, "the source must have the tensor's dtype")
                 .operand(self.shape(), self.dtype())
                 .operand(src.shape(), src.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let fits = index.rank() == self.rank()
             && src.rank() == self.rank()

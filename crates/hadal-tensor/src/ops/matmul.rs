@@ -2,6 +2,7 @@
 
 use crate::Tensor;
 use crate::autodiff::Grads;
+use crate::scope::composed;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, Error, ErrorKind, Shape};
@@ -22,6 +23,10 @@ impl Tensor {
     /// Inner sizes differ; batches do not broadcast; a 0-d operand; dtypes differ or are bool.
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
+        composed(|| self.matmul_inner(other))
+    }
+
+    fn matmul_inner(&self, other: &Tensor) -> Tensor {
         let (a, b) = (self, other);
         for t in [a, b] {
             if t.is_poisoned() {

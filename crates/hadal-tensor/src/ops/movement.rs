@@ -3,10 +3,22 @@
 use crate::Tensor;
 use crate::autodiff::Grads;
 use crate::operand::{Operand, ShapeArg, dim_error, resolve_dim, result_type};
+use crate::scope::composed;
 use crate::tensor::Inputs;
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Error, ErrorKind, Scalar};
+
+/// Where the elements of a padding come from, unless they are a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PadMode {
+    /// Mirrored at the edge, which is not repeated.
+    Reflect,
+    /// The edge, again and again.
+    Replicate,
+    /// From the other side.
+    Circular,
+}
 
 impl Tensor {
     /// Tensors one after the other along `dim`. All other sizes must be equal; dtypes promote.
@@ -47,14 +59,14 @@ impl Tensor {
         if let [only] = tensors {
             return (*only).clone();
         }
-        let inputs: Inputs = tensors.iter().map(|t| t.cast(dtype)).collect();
+        let inputs: Inputs = composed(|| tensors.iter().map(|t| t.cast(dtype)).collect());
         Tensor::make(Op::Cat(axis), inputs, shape, dtype)
     }
 
     /// Tensors of one shape along a new dimension at `dim`.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
-        let raised: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(dim)).collect();
+        let raised: Vec<Tensor> = composed(|| tensors.iter().map(|t| t.unsqueeze(dim)).collect());
         if let Some(bad) = raised.iter().find(|t| t.is_poisoned()) {
             return bad.clone();
         }
@@ -74,14 +86,15 @@ impl Tensor {
         match resolve_dim("split", self, dim) {
             Ok(_) if size == 0 => {
                 let e = Error::new(ErrorKind::Value, "split", "pieces of size 0").operand(self.shape(), self.dtype());
-                vec![Tensor::poison(e, self.shape(), self.dtype())]
+                vec![self.fail(e, self.dtype())]
             }
             Ok(axis) => {
                 let n = self.dims()[axis];
                 // An empty dimension is one empty piece.
-                (0..n.max(1)).step_by(size).map(|at| self.narrow_axis(axis, at, size.min(n - at.min(n)), 1)).collect()
+                let piece = |at: usize| self.narrow_axis(axis, at, size.min(n - at.min(n)), 1);
+                composed(|| (0..n.max(1)).step_by(size).map(piece).collect())
             }
-            Err(e) => vec![Tensor::poison(e, self.shape(), self.dtype())],
+            Err(e) => vec![self.fail(e, self.dtype())],
         }
     }
 
@@ -90,21 +103,19 @@ impl Tensor {
     pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Tensor> {
         let axis = match resolve_dim("split", self, dim) {
             Ok(a) => a,
-            Err(e) => return vec![Tensor::poison(e, self.shape(), self.dtype())],
+            Err(e) => return vec![self.fail(e, self.dtype())],
         };
         if sizes.iter().sum::<usize>() != self.dims()[axis] {
             let e = Error::new(ErrorKind::Shape, "split", format!("{sizes:?} do not add up to {}", self.dims()[axis]))
                 .operand(self.shape(), self.dtype());
-            return vec![Tensor::poison(e, self.shape(), self.dtype())];
+            return vec![self.fail(e, self.dtype())];
         }
         let mut at = 0;
-        sizes
-            .iter()
-            .map(|&n| {
-                at += n;
-                self.narrow_axis(axis, at - n, n, 1)
-            })
-            .collect()
+        let pieces = sizes.iter().map(|&n| {
+            at += n;
+            self.narrow_axis(axis, at - n, n, 1)
+        });
+        composed(|| pieces.collect())
     }
 
     /// At most `chunks` pieces of equal size (the last may be smaller) along `dim`.
@@ -112,7 +123,7 @@ impl Tensor {
     pub fn chunk(&self, chunks: usize, dim: isize) -> Vec<Tensor> {
         match resolve_dim("chunk", self, dim) {
             Ok(axis) => self.split(self.dims()[axis].div_ceil(chunks.max(1)).max(1), dim),
-            Err(e) => vec![Tensor::poison(e, self.shape(), self.dtype())],
+            Err(e) => vec![self.fail(e, self.dtype())],
         }
     }
 
@@ -129,7 +140,7 @@ impl Tensor {
         if amounts.len() > self.rank() {
             let e = Error::new(ErrorKind::Shape, "pad", format!("{} pairs for {} dimensions", amounts.len(), self.rank()))
                 .operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let mut inner = self.clone();
         let mut starts: Axes = SmallVec::from_elem(0, self.rank());
@@ -140,7 +151,7 @@ impl Tensor {
             if n.saturating_add(lo).saturating_add(hi) < 0 || lo.checked_neg().is_none_or(|l| l > n) || -hi > n {
                 let e = Error::new(ErrorKind::Value, "pad", format!("({lo}, {hi}) leaves nothing of dimension {d}"))
                     .operand(self.shape(), self.dtype());
-                return Tensor::poison(e, self.shape(), self.dtype());
+                return self.fail(e, self.dtype());
             }
             let cut_lo = (-lo).max(0);
             let kept = n - cut_lo - (-hi).max(0);
@@ -156,6 +167,53 @@ impl Tensor {
         inner.place(shape, starts, steps, value.cast(self.dtype()))
     }
 
+    /// Padded with its own elements: `(before, after)` for the last dimension first, as
+    /// [`pad`](Tensor::pad).
+    ///
+    /// # Errors
+    /// A negative amount; reflecting by as much as the dimension's size; wrapping by more than it.
+    #[track_caller]
+    pub fn pad_with(&self, amounts: &[(isize, isize)], mode: PadMode) -> Tensor {
+        composed(|| self.pad_with_inner(amounts, mode))
+    }
+
+    fn pad_with_inner(&self, amounts: &[(isize, isize)], mode: PadMode) -> Tensor {
+        let fail = |message: String| {
+            let e = Error::new(ErrorKind::Value, "pad", message).operand(self.shape(), self.dtype());
+            self.fail(e, self.dtype())
+        };
+        if amounts.len() > self.rank() {
+            return fail(format!("{} pairs for {} dimensions", amounts.len(), self.rank()));
+        }
+        let mut out = self.clone();
+        for (i, &(lo, hi)) in amounts.iter().enumerate() {
+            let d = self.rank() - 1 - i;
+            let n = self.dims()[d] as isize;
+            let most = match mode {
+                PadMode::Reflect => n - 1,
+                PadMode::Circular => n,
+                PadMode::Replicate => isize::MAX,
+            };
+            if lo < 0 || hi < 0 || lo.max(hi) > most || (n == 0 && lo.max(hi) > 0) {
+                return fail(format!("({lo}, {hi}) around dimension {d}, which has {n} elements, by {mode:?}"));
+            }
+            if lo == 0 && hi == 0 {
+                continue;
+            }
+            let from: Vec<i64> = (-lo..n + hi)
+                .map(|p| match mode {
+                    PadMode::Replicate => p.clamp(0, n - 1),
+                    PadMode::Circular => p.rem_euclid(n),
+                    PadMode::Reflect if p < 0 => -p,
+                    PadMode::Reflect if p < n => p,
+                    PadMode::Reflect => 2 * (n - 1) - p,
+                } as i64)
+                .collect();
+            out = out.index_select(d as isize, &Tensor::from_slice(&from));
+        }
+        out
+    }
+
     /// The tensor repeated whole, so many times along each dimension; more numbers than dimensions
     /// add dimensions in front.
     #[track_caller]
@@ -165,7 +223,7 @@ impl Tensor {
             let e = Error::new(ErrorKind::Value, "repeat", format!("{times:?} for {} dimensions", self.rank()))
                 .operand(self.shape(), self.dtype())
                 .help("give a count of at least 0 for every dimension");
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let pad = times.len() - self.rank();
         // [n] → [1, n] → [t, n] → [t·n], for all dimensions at once.
@@ -190,7 +248,7 @@ impl Tensor {
                 out[d] *= times;
                 self.unsqueeze(d as isize + 1).expand(wide).reshape(out)
             }
-            Err(_) => Tensor::poison(dim_error("repeat_interleave", self, dim), self.shape(), self.dtype()),
+            Err(_) => self.fail(dim_error("repeat_interleave", self, dim), self.dtype()),
         }
     }
 }

@@ -200,7 +200,7 @@ impl Tensor {
             let e = Error::new(ErrorKind::DType, "where", "the condition must be bool")
                 .operand(self.shape(), self.dtype())
                 .help("compare it: .ne(0), .gt(0.0), …");
-            return Tensor::poison(e, self.shape(), dtype);
+            return self.fail(e, dtype);
         }
         let cond = Operand::Tensor(self.clone());
         let Some(shape) = broadcast(&[&cond, &a, &b]) else {
@@ -225,7 +225,7 @@ impl Tensor {
             let e = Error::new(ErrorKind::DType, "masked_fill", "the mask must be bool")
                 .operand(self.shape(), self.dtype())
                 .operand(mask.shape(), mask.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         mask.where_(Operand::Scalar(value.cast(self.dtype())), self).cast(self.dtype())
     }

@@ -3,6 +3,7 @@
 
 use crate::Tensor;
 use crate::ops::conv::Spatial;
+use crate::scope::composed;
 use hadal_core::ops::{Op, PoolGeometry, Window};
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, Error, ErrorKind, Shape};
@@ -82,12 +83,12 @@ macro_rules! pool_methods {
         #[doc = concat!("Largest of each cell when the last ", $n, " dimension(s) are divided into a grid of this size.")]
         #[track_caller]
         pub fn $amax(&self, output: impl Into<Spatial>) -> Tensor {
-            self.adaptive(stringify!($amax), $n, &output.into(), |cell, dims| cell.max_keepdim(dims))
+            composed(|| self.adaptive(stringify!($amax), $n, &output.into(), |cell, dims| cell.max_keepdim(dims)))
         }
         #[doc = concat!("Mean of each cell when the last ", $n, " dimension(s) are divided into a grid of this size.")]
         #[track_caller]
         pub fn $aavg(&self, output: impl Into<Spatial>) -> Tensor {
-            self.adaptive(stringify!($aavg), $n, &output.into(), |cell, dims| cell.mean_keepdim(dims))
+            composed(|| self.adaptive(stringify!($aavg), $n, &output.into(), |cell, dims| cell.mean_keepdim(dims)))
         }
     )* } };
 }
@@ -101,7 +102,7 @@ impl Tensor {
     #[track_caller]
     fn pool_error(&self, op: &'static str, message: String) -> Tensor {
         let e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
-        Tensor::poison(e, self.shape(), self.dtype())
+        self.fail(e, self.dtype())
     }
 
     fn pool_geometry(&self, n: usize, o: &PoolOptions) -> Result<PoolGeometry, String> {

@@ -4,6 +4,7 @@ use crate::Tensor;
 use crate::autodiff::Grads;
 use crate::operand::{Dims, resolve_dim, resolve_dims};
 use crate::ops::pointwise::float_of;
+use crate::scope::composed;
 use hadal_core::ops::{Axes, Op, ReduceOp};
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, Error, ErrorKind, Shape};
@@ -46,11 +47,11 @@ impl Tensor {
     #[track_caller]
     fn reduce_with(&self, op: &'static str, dims: impl Dims, keep: bool, f: impl FnOnce(&Tensor, &'static str, Axes) -> Tensor) -> Tensor {
         match resolve_dims(op, self, dims) {
-            Ok(axes) => {
+            Ok(axes) => composed(|| {
                 let out = f(self, op, axes.clone());
                 if keep && !out.is_poisoned() { out.keep_axes(self.shape(), &axes) } else { out }
-            }
-            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+            }),
+            Err(e) => self.fail(e, self.dtype()),
         }
     }
 
@@ -88,7 +89,7 @@ impl Tensor {
             let e = Error::new(ErrorKind::DType, op, format!("the mean of {} is not a {}", self.dtype(), self.dtype()))
                 .operand(self.shape(), self.dtype())
                 .help("cast to a float first: .cast(DType::F32)");
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let n: usize = axes.iter().map(|&a| self.dims()[a]).product();
         // In f32 for halves, whose sums would overflow.
@@ -108,7 +109,7 @@ impl Tensor {
     fn extreme(&self, op: &'static str, reduce: ReduceOp, axes: Axes) -> Tensor {
         if axes.iter().any(|&a| self.dims()[a] == 0) {
             let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         self.reduce(reduce, axes, self.dtype())
     }
@@ -189,11 +190,11 @@ impl Tensor {
         let x = if self.rank() == 0 { self.reshape([1]) } else { self.clone() };
         let axis = match resolve_dim(op, &x, dim) {
             Ok(a) => a,
-            Err(e) => return Tensor::poison(e, self.shape(), DType::I64),
+            Err(e) => return self.fail(e, DType::I64),
         };
         if x.dims()[axis] == 0 {
             let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), DType::I64);
+            return self.fail(e, DType::I64);
         }
         let shape = x.dims().iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &d)| d).collect();
         let out = Tensor::make(Op::ArgReduce { max, axis }, smallvec![x.clone()], shape, DType::I64);
@@ -221,7 +222,7 @@ impl Tensor {
         }
         match resolve_dim("cumsum", self, dim) {
             Ok(axis) => self.cast(dtype).cumsum_along(axis, false),
-            Err(e) => Tensor::poison(e, self.shape(), dtype),
+            Err(e) => self.fail(e, dtype),
         }
     }
 

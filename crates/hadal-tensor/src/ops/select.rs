@@ -1,6 +1,7 @@
 //! Choosing elements: by condition, by index tensors, by place in a matrix.
 
-use super::compose::{composed, fail, first_bad, zero};
+use super::compose::{fail, first_bad, zero};
+use crate::scope::composed;
 use crate::operand::{Dims, ShapeArg, resolve_dim, resolve_dims};
 use crate::Tensor;
 use hadal_core::smallvec::smallvec;
@@ -157,7 +158,7 @@ impl Tensor {
         }
         let axis = match resolve_dim(OP, self, dim) {
             Ok(a) => a,
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         let (mut own, mut other) = (self.shape().clone(), index.shape().clone());
         if own.rank() != other.rank() {
@@ -417,7 +418,7 @@ impl Tensor {
         for (&shift, &dim) in shifts.iter().zip(&dims) {
             let axis = match resolve_dim("roll", self, dim) {
                 Ok(a) => a,
-                Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+                Err(e) => return self.fail(e, self.dtype()),
             };
             let n = self.dims()[axis];
             if n > 0 {
@@ -481,7 +482,7 @@ impl Tensor {
         let axes = match resolve_dims(OP, self, [a, b]) {
             Ok(x) if x.len() == 2 => x,
             Ok(_) => return fail(OP, ErrorKind::Shape, "two dimensions are needed", &[self], ""),
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         // The order of the two matters: rows run along `a`.
         let rows_first = resolve_dim(OP, self, a).is_ok_and(|x| x == axes[0]);

@@ -91,7 +91,7 @@ impl Tensor {
                     format!("{} elements do not fit shape {want:?}", self.numel()),
                 )
                 .operand(self.shape(), self.dtype());
-                Tensor::poison(e, self.shape(), self.dtype())
+                self.fail(e, self.dtype())
             }
         }
     }
@@ -108,7 +108,7 @@ impl Tensor {
                 dims.push(self.dims()[d..].iter().product::<usize>() as isize);
                 self.reshape(dims)
             }
-            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => self.fail(e, self.dtype()),
         }
     }
 
@@ -121,7 +121,7 @@ impl Tensor {
             match resolve_dim("permute", self, d) {
                 Ok(a) if !axes.contains(&a) => axes.push(a),
                 Ok(_) => break,
-                Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+                Err(e) => return self.fail(e, self.dtype()),
             }
         }
         if axes.len() != self.rank() || want.len() != self.rank() {
@@ -131,7 +131,7 @@ impl Tensor {
                 format!("{want:?} is no reordering of {} dimensions", self.rank()),
             )
             .operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         self.permute_axes(&axes)
     }
@@ -154,7 +154,7 @@ impl Tensor {
                 axes.swap(a, b);
                 self.permute_axes(&axes)
             }
-            (Err(e), _) | (_, Err(e)) => Tensor::poison(e, self.shape(), self.dtype()),
+            (Err(e), _) | (_, Err(e)) => self.fail(e, self.dtype()),
         }
     }
 
@@ -186,7 +186,7 @@ impl Tensor {
                 let e = Error::new(ErrorKind::Shape, "expand", format!("cannot broadcast to {want:?}"))
                     .operand(self.shape(), self.dtype())
                     .help("only sizes of 1 can repeat, counted from the last dimension");
-                Tensor::poison(e, self.shape(), self.dtype())
+                self.fail(e, self.dtype())
             }
         }
     }
@@ -213,7 +213,7 @@ impl Tensor {
                 self.reshape(dims)
             }
             Ok(_) => self.clone(),
-            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => self.fail(e, self.dtype()),
         }
     }
 
@@ -230,7 +230,7 @@ impl Tensor {
         let rank = self.rank() as isize;
         let d = if dim < 0 { dim + rank + 1 } else { dim };
         if !(0..=rank).contains(&d) {
-            return Tensor::poison(dim_error("unsqueeze", self, dim), self.shape(), self.dtype());
+            return self.fail(dim_error("unsqueeze", self, dim), self.dtype());
         }
         let mut dims = self.dims().to_vec();
         dims.insert(d as usize, 1);
@@ -242,7 +242,7 @@ impl Tensor {
     pub fn narrow(&self, dim: isize, start: usize, length: usize) -> Tensor {
         let d = match resolve_dim("narrow", self, dim) {
             Ok(d) => d,
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         if start.checked_add(length).is_none_or(|end| end > self.dims()[d]) {
             let e = Error::new(
@@ -251,7 +251,7 @@ impl Tensor {
                 format!("elements {start} to {} of dimension {dim}, which has {}", start.saturating_add(length), self.dims()[d]),
             )
             .operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         self.narrow_axis(d, start, length, 1)
     }
@@ -279,7 +279,7 @@ impl Tensor {
                 all.push(Slice::from(index));
                 self.slice(&all)
             }
-            Err(e) => Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => self.fail(e, self.dtype()),
         }
     }
 
@@ -293,7 +293,7 @@ impl Tensor {
                 format!("{} indices for {} dimensions", slices.len(), self.rank()),
             )
             .operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let mut starts: Axes = SmallVec::from_elem(0, self.rank());
         let mut steps: Steps = SmallVec::from_elem(1, self.rank());
@@ -318,7 +318,7 @@ impl Tensor {
             };
             if let Some(p) = problem {
                 let e = Error::new(ErrorKind::Index, "slice", p).operand(self.shape(), self.dtype());
-                return Tensor::poison(e, self.shape(), self.dtype());
+                return self.fail(e, self.dtype());
             }
         }
         let whole = shape == *self.shape() && steps.iter().all(|&s| s == 1);
@@ -331,7 +331,7 @@ impl Tensor {
     pub fn flip(&self, dims: impl crate::Dims) -> Tensor {
         let axes = match crate::operand::resolve_dims("flip", self, dims) {
             Ok(a) => a,
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         let mut starts: Axes = SmallVec::from_elem(0, self.rank());
         let mut steps: Steps = SmallVec::from_elem(1, self.rank());
@@ -348,7 +348,7 @@ impl Tensor {
     pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Tensor {
         let d = match resolve_dim("unfold", self, dim) {
             Ok(d) => d,
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         let n = self.dims()[d];
         if size == 0 || step == 0 || size > n {
@@ -358,7 +358,7 @@ impl Tensor {
                 format!("windows of {size} every {step} in dimension {dim}, which has {n} elements"),
             )
             .operand(self.shape(), self.dtype());
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         let mut shape = self.shape().clone();
         shape[d] = (n - size) / step + 1;

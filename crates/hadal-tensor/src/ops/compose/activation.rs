@@ -194,7 +194,7 @@ impl Tensor {
         }
         let axis = match resolve_dim("glu", self, dim) {
             Ok(a) => a,
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         let n = self.dims()[axis];
         if !n.is_multiple_of(2) {

@@ -12,16 +12,9 @@ mod numeric;
 mod softmax;
 
 use super::pointwise::float_of;
-use crate::{Tensor, scope};
+use crate::Tensor;
+use crate::scope::composed;
 use hadal_core::{DType, Error, ErrorKind, Scalar, Shape};
-use std::panic::Location;
-
-/// Runs `f`; what it builds counts as made by the caller, whose line errors and profiles then name.
-#[track_caller]
-pub(crate) fn composed<R>(f: impl FnOnce() -> R) -> R {
-    let origin = scope::origin(Location::caller());
-    scope::with_origin(origin, f)
-}
 
 /// The first poisoned one: its error is the one to pass on.
 pub(crate) fn first_bad(tensors: &[&Tensor]) -> Option<Tensor> {

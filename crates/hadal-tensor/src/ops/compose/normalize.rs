@@ -41,7 +41,7 @@ impl Tensor {
         }
         let axes = match resolve_dims("norm", self, dims) {
             Ok(a) => a.to_vec(),
-            Err(e) => return Tensor::poison(e, self.shape(), self.dtype()),
+            Err(e) => return self.fail(e, self.dtype()),
         };
         if p.is_nan() {
             return fail("norm", ErrorKind::Value, "a p of NaN", &[self], "");

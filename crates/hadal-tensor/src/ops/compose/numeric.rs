@@ -1,10 +1,11 @@
 //! Clamping, interpolation, comparison with tolerance, distances, and formulas that need care at their
 //! edges.
 
-use super::{composed, fail, first_bad, in_float, in_float_all, zero};
+use super::{fail, first_bad, in_float, in_float_all, zero};
 use crate::operand::{Operand, result_type};
 use crate::ops::pointwise::{adapt, binary, broadcast, float_of};
 use crate::Tensor;
+use crate::scope::composed;
 use hadal_core::ops::BinaryOp;
 use hadal_core::{DType, ErrorKind, Result};
 

@@ -58,7 +58,7 @@ impl Tensor {
             return self.clone();
         }
         if let Err(e) = resolve_dims(op, self, dim) {
-            return Tensor::poison(e, self.shape(), self.dtype());
+            return self.fail(e, self.dtype());
         }
         in_float(self, |x| if x.numel() == 0 { x.clone() } else { f(x) })
     }
