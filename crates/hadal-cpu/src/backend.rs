@@ -1,6 +1,7 @@
 //! The CPU as a device: which kernel runs which operation.
 
 use crate::args::internal;
+use crate::glue::Pass;
 use crate::{create, glue, index, movement, random, reduce_arg, scan, sort};
 use hadal_core::Result;
 use hadal_core::ops::{Arg, Backend, Op, Out, Program};
@@ -36,12 +37,12 @@ impl Backend for Cpu {
             Op::IndexAdd(axis) => index::index_add(name, *axis, inputs, output),
 
             Op::Matmul => glue::matmul(name, inputs, output),
-            Op::Conv(_)
-            | Op::ConvInputGrad(_)
-            | Op::ConvWeightGrad(_)
-            | Op::MaxPoolIndex(_)
-            | Op::SumPool(_)
-            | Op::SumPoolGrad(_) => Err(internal(name, "no kernel yet")),
+            Op::Conv(g) => glue::conv(name, Pass::Forward, g, inputs, output),
+            Op::ConvInputGrad(g) => glue::conv(name, Pass::InputGrad, g, inputs, output),
+            Op::ConvWeightGrad(g) => glue::conv(name, Pass::WeightGrad, g, inputs, output),
+            Op::MaxPoolIndex(g) => glue::max_pool_index(name, g, inputs, output),
+            Op::SumPool(g) => glue::sum_pool(name, false, g, inputs, output),
+            Op::SumPoolGrad(g) => glue::sum_pool(name, true, g, inputs, output),
 
             Op::Poison(error) => Err(error.clone()),
             Op::Leaf

@@ -1,9 +1,12 @@
 //! Between the operations' arguments and the kernels that take plain slices and strides: matrix
 //! products, convolutions, pools.
 
-use crate::args::{elements, input, internal, output, want_shape};
+use crate::args::{Dense, dense, elements, input, internal, output, want_dtype, want_shape};
+use crate::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
-use hadal_core::ops::{Arg, Out};
+use crate::pool::{self, max_pool_indices};
+use hadal_core::half::{bf16, f16};
+use hadal_core::ops::{Arg, ConvGeometry, Out, PoolGeometry};
 use hadal_core::{DType, Layout, Result, dispatch_storage};
 
 /// `[batch.., m, k] · [batch.., k, n]`, the views read in place whatever their strides.
@@ -62,4 +65,110 @@ fn view<'a, T>(data: &'a [T], layout: &'a Layout) -> MatView<'a, T> {
         col_stride: matrix[1],
         batch_strides: batch,
     }
+}
+
+/// Runs a block with `$t` the type of a float dtype; an error for the others.
+macro_rules! dispatch_float {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            DType::F16 => {
+                type $t = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = bf16;
+                $body
+            }
+            other => {
+                return Err(internal($op, format!("dtype {other} instead of a float")));
+            }
+        }
+    };
+}
+
+/// Input `i` in row-major order with its number of elements; its dtype must be this one.
+fn float_input<'a>(
+    op: &'static str,
+    inputs: &[Arg<'a>],
+    i: usize,
+    dtype: DType,
+) -> Result<(Dense<'a>, usize)> {
+    let arg = input(op, inputs, i)?;
+    if arg.dtype != dtype {
+        return Err(internal(op, format!("input {i} has dtype {} instead of {dtype}", arg.dtype)));
+    }
+    Ok((dense(op, arg)?, arg.layout.shape.numel()))
+}
+
+/// The three passes of a convolution.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pass {
+    /// x and w to y.
+    Forward,
+    /// dy and w to dx.
+    InputGrad,
+    /// x and dy to dw.
+    WeightGrad,
+}
+
+/// A pass of a convolution. Inputs that are not row-major are copied first.
+pub fn conv(
+    op: &'static str,
+    pass: Pass,
+    g: &ConvGeometry,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+) -> Result<()> {
+    let (a, na) = float_input(op, inputs, 0, out.dtype)?;
+    let (b, nb) = float_input(op, inputs, 1, out.dtype)?;
+    dispatch_float!(op, out.dtype, T => {
+        let (a, b) = (&a.slice::<T>()[..na], &b.slice::<T>()[..nb]);
+        let c = output::<T>(op, &mut out)?;
+        match pass {
+            Pass::Forward => conv_forward(a, b, c, g, ConvEpilogue::NONE),
+            Pass::InputGrad => conv_input_grad(a, b, c, g, ConvEpilogue::NONE),
+            Pass::WeightGrad => conv_weight_grad(a, b, c, g),
+        }
+        .map_err(|e| internal(op, e))
+    })
+}
+
+/// Positions of the maxima of windows.
+pub fn max_pool_index(
+    op: &'static str,
+    g: &PoolGeometry,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+) -> Result<()> {
+    let dtype = input(op, inputs, 0)?.dtype;
+    want_dtype(op, &out, DType::I64)?;
+    let (x, n) = float_input(op, inputs, 0, dtype)?;
+    let out = output::<i64>(op, &mut out)?;
+    dispatch_float!(op, dtype, T => {
+        max_pool_indices(&x.slice::<T>()[..n], out, g).map_err(|e| internal(op, e))
+    })
+}
+
+/// Sums of windows, or (`grad`) the adjoint.
+pub fn sum_pool(
+    op: &'static str,
+    grad: bool,
+    g: &PoolGeometry,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+) -> Result<()> {
+    let (x, n) = float_input(op, inputs, 0, out.dtype)?;
+    dispatch_float!(op, out.dtype, T => {
+        let (x, out) = (&x.slice::<T>()[..n], output::<T>(op, &mut out)?);
+        let done = if grad { pool::sum_pool_grad(x, out, g) } else { pool::sum_pool(x, out, g) };
+        done.map_err(|e| internal(op, e))
+    })
 }
