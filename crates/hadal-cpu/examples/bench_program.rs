@@ -84,7 +84,7 @@ impl Bench {
         let mut best = [f64::INFINITY; 2];
         for _ in 0..repeats {
             for (t, best) in best.iter_mut().enumerate() {
-                threads::set_threads(std::env::args().nth(2).and_then(|a| a.parse().ok()).unwrap_or(1)); program::PREFETCH.store(t == 1, std::sync::atomic::Ordering::Relaxed);
+                threads::set_threads(t + 1);
                 let inner = if self.program.shape.numel() < 100_000 { 1000 } else { 1 };
                 let start = Instant::now();
                 for _ in 0..inner {
@@ -234,8 +234,18 @@ fn main() {
     gelu_chain(16).run("gelu chain, 16 elements", repeats);
     sum(&[64, 10], &[0]).run("sum over axis 0 of [64, 10]", repeats);
     sum(&[64, 10], &[1]).run("sum over axis 1 of [64, 10]", repeats);
+    adamw(4096).run("AdamW in place, 4096", repeats);
     gelu_chain(2560).run("gelu chain, 2560 elements", repeats);
-    for op in [UnaryOp::Neg, UnaryOp::Sqrt, UnaryOp::Erf, UnaryOp::Exp, UnaryOp::Tanh, UnaryOp::Sigmoid, UnaryOp::Log, UnaryOp::Sin] {
+    for op in [
+        UnaryOp::Neg,
+        UnaryOp::Sqrt,
+        UnaryOp::Erf,
+        UnaryOp::Exp,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Log,
+        UnaryOp::Sin,
+    ] {
         let mut b = Bench::new(&[20 * 512]);
         let x = b.load();
         let y = b.unary(op, x);

@@ -13,9 +13,12 @@ pub(super) const BLOCK: usize = 512;
 /// Block functions run on whole multiples of this many elements, so none has a scalar rest.
 pub(super) const PAD: usize = 64;
 
-/// `kernel(dst, a, b, c, n)`: `n` is a multiple of [`PAD`], `dst` and the sources the operation
-/// reads are valid for `n` elements and aligned, and `dst` overlaps no source.
-pub(super) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize);
+/// `kernel(dst, a, b, c, n, whole)`: `n` is a multiple of [`PAD`]; `dst` and the sources the
+/// operation reads are valid for `n` elements and aligned, and `dst` overlaps no source. A source
+/// whose bit of `whole` (1, 2, 4 for a, b, c) is not set is the same everywhere and has only [`PAD`]
+/// elements, so that a constant takes next to nothing of the L1 cache; block functions of one source
+/// take only whole ones.
+pub(super) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize, u32);
 
 trait Map1<T, U> {
     fn at(x: T) -> U;
@@ -25,7 +28,14 @@ trait Map2<T, U> {
 }
 
 #[inline(always)]
-unsafe fn body1<T: Copy, U, F: Map1<T, U>>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
+unsafe fn body1<T: Copy, U, F: Map1<T, U>>(
+    d: *mut u8,
+    a: *const u8,
+    _: *const u8,
+    _: *const u8,
+    n: usize,
+    _: u32,
+) {
     // Tells the compiler that there is no rest.
     let n = n & !(PAD - 1);
     // SAFETY: see `Kernel`.
@@ -41,51 +51,67 @@ fn map1<T: Copy, U, F: Map1<T, U>>(d: &mut [U], a: &[T]) {
     }
 }
 
+/// Elements between two chunks of source number `i`.
 #[inline(always)]
-unsafe fn body2<T: Copy, U, F: Map2<T, U>>(d: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
-    let n = n & !(PAD - 1);
-    // SAFETY: see `Kernel`.
-    let (d, a, b) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(d.cast::<U>(), n),
-            std::slice::from_raw_parts(a.cast::<T>(), n),
-            std::slice::from_raw_parts(b.cast::<T>(), n),
-        )
-    };
-    map2::<T, U, F>(d, a, b);
+fn step(whole: u32, i: u32) -> usize {
+    if whole >> i & 1 == 1 { PAD } else { 0 }
+}
+
+#[inline(always)]
+unsafe fn body2<T: Copy, U, F: Map2<T, U>>(
+    d: *mut u8,
+    a: *const u8,
+    b: *const u8,
+    _: *const u8,
+    n: usize,
+    whole: u32,
+) {
+    let (d, a, b) = (d.cast::<[U; PAD]>(), a.cast::<T>(), b.cast::<T>());
+    for k in 0..n / PAD {
+        // SAFETY: see `Kernel`.
+        unsafe {
+            let (a, b) = (a.add(k * step(whole, 0)), b.add(k * step(whole, 1)));
+            map2::<T, U, F>(&mut *d.add(k), &*a.cast(), &*b.cast());
+        }
+    }
 }
 #[inline(always)]
-fn map2<T: Copy, U, F: Map2<T, U>>(d: &mut [U], a: &[T], b: &[T]) {
-    for ((d, &a), &b) in d.iter_mut().zip(a).zip(b) {
-        *d = F::at(a, b);
+fn map2<T: Copy, U, F: Map2<T, U>>(d: &mut [U; PAD], a: &[T; PAD], b: &[T; PAD]) {
+    for i in 0..PAD {
+        d[i] = F::at(a[i], b[i]);
     }
 }
 
 /// Selection moves bits, so it needs only the size of the type.
 #[inline(always)]
-unsafe fn body_select<T: Copy>(d: *mut u8, c: *const u8, a: *const u8, b: *const u8, n: usize) {
-    let n = n & !(PAD - 1);
-    // SAFETY: see `Kernel`.
-    let (d, c, a, b) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(d.cast::<T>(), n),
-            std::slice::from_raw_parts(c, n),
-            std::slice::from_raw_parts(a.cast::<T>(), n),
-            std::slice::from_raw_parts(b.cast::<T>(), n),
-        )
-    };
-    select(d, c, a, b);
+unsafe fn body_select<T: Copy>(d: *mut u8, c: *const u8, a: *const u8, b: *const u8, n: usize, whole: u32) {
+    let (d, a, b) = (d.cast::<[T; PAD]>(), a.cast::<T>(), b.cast::<T>());
+    for k in 0..n / PAD {
+        // SAFETY: see `Kernel`.
+        unsafe {
+            let c = c.add(k * step(whole, 0));
+            let (a, b) = (a.add(k * step(whole, 1)), b.add(k * step(whole, 2)));
+            select::<T>(&mut *d.add(k), &*c.cast(), &*a.cast(), &*b.cast());
+        }
+    }
 }
 #[inline(always)]
-fn select<T: Copy>(d: &mut [T], c: &[u8], a: &[T], b: &[T]) {
-    for (((d, &c), &a), &b) in d.iter_mut().zip(c).zip(a).zip(b) {
-        *d = if c != 0 { a } else { b };
+fn select<T: Copy>(d: &mut [T; PAD], c: &[u8; PAD], a: &[T; PAD], b: &[T; PAD]) {
+    for i in 0..PAD {
+        d[i] = if c[i] != 0 { a[i] } else { b[i] };
     }
 }
 
 /// Rounds a register in place; reads no source.
 #[inline(always)]
-unsafe fn body_round<T: Copy, F: Map1<T, T>>(d: *mut u8, _: *const u8, _: *const u8, _: *const u8, n: usize) {
+unsafe fn body_round<T: Copy, F: Map1<T, T>>(
+    d: *mut u8,
+    _: *const u8,
+    _: *const u8,
+    _: *const u8,
+    n: usize,
+    _: u32,
+) {
     let n = n & !(PAD - 1);
     // SAFETY: see `Kernel`.
     for x in unsafe { std::slice::from_raw_parts_mut(d.cast::<T>(), n) } {
@@ -94,13 +120,13 @@ unsafe fn body_round<T: Copy, F: Map1<T, T>>(d: *mut u8, _: *const u8, _: *const
 }
 
 versions!(pick1, Kernel, body1, [T, U, F], [T: Copy, F: Map1<T, U>],
-    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize));
+    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize, whole: u32));
 versions!(pick2, Kernel, body2, [T, U, F], [T: Copy, F: Map2<T, U>],
-    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize));
+    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize, whole: u32));
 versions!(pick_select, Kernel, body_select, [T], [T: Copy],
-    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize));
+    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize, whole: u32));
 versions!(pick_round, Kernel, body_round, [T, F], [T: Copy, F: Map1<T, T>],
-    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize));
+    (d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize, whole: u32));
 
 macro_rules! impl1 {
     ($v:ident, $t:ty => $u:ty, |$x:ident| $f:expr) => {
@@ -327,7 +353,7 @@ pub(super) fn bf16_bits(x: f32) -> u16 {
 pub(super) fn round_kernel(isa: Level, to: DType) -> Option<Kernel> {
     match to {
         #[cfg(target_arch = "x86_64")]
-        DType::F16 if isa != Level::Portable => Some(super::half_x86::round_f16),
+        DType::F16 if isa != Level::Portable => Some(super::x86::round_f16),
         DType::F16 => Some(pick_round::<f32, ToF16>(isa)),
         DType::BF16 => Some(pick_round::<f32, ToBf16>(isa)),
         DType::I32 => Some(pick_round::<i64, ToI32>(isa)),

@@ -59,7 +59,8 @@ unsafe fn plain_copy<const SIZE: usize>(dst: *mut u8, src: *const u8, n: usize) 
     unsafe { std::ptr::copy_nonoverlapping(src, dst, n * SIZE) }
 }
 
-unsafe fn gather<T: Copy + To<U>, U: Copy>(dst: *mut u8, src: *const u8, stride: isize, n: usize) {
+#[inline(always)]
+unsafe fn body_gather<T: Copy + To<U>, U: Copy>(dst: *mut u8, src: *const u8, stride: isize, n: usize) {
     let (d, s) = (dst.cast::<U>(), src.cast::<T>());
     if stride == 0 {
         // SAFETY: see `GatherFn`.
@@ -72,6 +73,9 @@ unsafe fn gather<T: Copy + To<U>, U: Copy>(dst: *mut u8, src: *const u8, stride:
     }
 }
 
+versions!(pick_gather, GatherFn, body_gather, [T, U], [T: Copy + To<U>, U: Copy],
+    (dst: *mut u8, src: *const u8, stride: isize, n: usize));
+
 /// A run of consecutive elements of a storage dtype, as its compute type.
 pub(super) fn load_copy(level: Level, dtype: DType) -> CopyFn {
     match dtype {
@@ -79,7 +83,7 @@ pub(super) fn load_copy(level: Level, dtype: DType) -> CopyFn {
         DType::F64 | DType::I64 => plain_copy::<8>,
         DType::Bool => plain_copy::<1>,
         #[cfg(target_arch = "x86_64")]
-        DType::F16 if level != Level::Portable => super::half_x86::load_f16,
+        DType::F16 if level != Level::Portable => super::x86::load_f16,
         DType::F16 => pick_copy::<f16, f32>(level),
         DType::BF16 => pick_copy::<bf16, f32>(level),
         DType::I32 => pick_copy::<i32, i64>(level),
@@ -88,16 +92,16 @@ pub(super) fn load_copy(level: Level, dtype: DType) -> CopyFn {
 }
 
 /// Elements of a storage dtype at any distance, as its compute type.
-pub(super) fn load_gather(dtype: DType) -> GatherFn {
+pub(super) fn load_gather(level: Level, dtype: DType) -> GatherFn {
     match dtype {
-        DType::F32 => gather::<f32, f32>,
-        DType::F64 => gather::<f64, f64>,
-        DType::I64 => gather::<i64, i64>,
-        DType::Bool => gather::<u8, u8>,
-        DType::F16 => gather::<f16, f32>,
-        DType::BF16 => gather::<bf16, f32>,
-        DType::I32 => gather::<i32, i64>,
-        DType::U8 => gather::<u8, i64>,
+        DType::F32 => pick_gather::<f32, f32>(level),
+        DType::F64 => pick_gather::<f64, f64>(level),
+        DType::I64 => pick_gather::<i64, i64>(level),
+        DType::Bool => pick_gather::<u8, u8>(level),
+        DType::F16 => pick_gather::<f16, f32>(level),
+        DType::BF16 => pick_gather::<bf16, f32>(level),
+        DType::I32 => pick_gather::<i32, i64>(level),
+        DType::U8 => pick_gather::<u8, i64>(level),
     }
 }
 
@@ -108,10 +112,25 @@ pub(super) fn store_copy(level: Level, dtype: DType) -> CopyFn {
         DType::F64 | DType::I64 => plain_copy::<8>,
         DType::Bool => plain_copy::<1>,
         #[cfg(target_arch = "x86_64")]
-        DType::F16 if level != Level::Portable => super::half_x86::store_f16,
+        DType::F16 if level != Level::Portable => super::x86::store_f16,
         DType::F16 => pick_copy::<f32, f16>(level),
         DType::BF16 => pick_copy::<f32, bf16>(level),
         DType::I32 => pick_copy::<i64, i32>(level),
         DType::U8 => pick_copy::<i64, u8>(level),
     }
+}
+
+/// A block to consecutive elements of the same type past the caches, where the machine can. Ends
+/// with a fence (`Worker::done`).
+pub(super) fn stream_copy(level: Level, dtype: DType) -> Option<CopyFn> {
+    #[cfg(target_arch = "x86_64")]
+    if level != Level::Portable {
+        return match dtype.size() {
+            8 => Some(super::x86::stream::<8>),
+            4 => Some(super::x86::stream::<4>),
+            _ => Some(super::x86::stream::<1>),
+        };
+    }
+    let _ = (level, dtype);
+    None
 }

@@ -24,13 +24,13 @@ impl<'p> Worker<'p> {
         let regs: SmallVec<[*mut u8; 64]> =
             plan.places.iter().map(|&at| scratch.wrapping_add(at as usize)).collect();
         for c in &plan.constants {
-            // SAFETY: a constant's place has room for a block.
-            unsafe { fill(c, regs[c.reg as usize]) };
+            // SAFETY: a constant's place has room for its length.
+            unsafe { fill(c, plan.filled(c.reg), regs[c.reg as usize]) };
         }
         for &(operand, reg) in &plan.prepared {
             let size = plan.sizes[reg as usize] as usize;
             // SAFETY: the place was made for this operand's scratch length.
-            unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size) };
+            unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size, plan.filled(reg)) };
         }
         Worker { plan, regs, scratch }
     }
@@ -48,10 +48,10 @@ impl<'p> Worker<'p> {
         let plan = self.plan;
         let padded = if plan.computes { n.next_multiple_of(PAD) } else { n };
         debug_assert!(padded <= BLOCK);
-        let whole = n == padded;
+        let full = n == padded;
         for &k in &plan.direct {
             let s = &plan.sinks[k as usize];
-            self.regs[s.reg as usize] = if whole { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
+            self.regs[s.reg as usize] = if full { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
         }
         for step in &plan.steps {
             match *step {
@@ -68,13 +68,13 @@ impl<'p> Worker<'p> {
                         }
                     };
                 }
-                Step::Run { kernel, dst, a, b, c } => {
+                Step::Run { kernel, dst, a, b, c, whole } => {
                     let r = |i: u16| self.regs[i as usize];
                     // SAFETY: all registers hold `padded` elements: in their places, lent from
-                    // inputs that go on that far, or in an output of which `whole` elements belong
+                    // inputs that go on that far, or in an output all of whose elements belong
                     // to this block. A destination's place is shared with no register in use, and
                     // memory of inputs is never a destination (plan.rs).
-                    unsafe { kernel(r(dst), r(a), r(b), r(c), padded) };
+                    unsafe { kernel(r(dst), r(a), r(b), r(c), padded, whole) };
                 }
                 Step::Store { reg, sink } => {
                     // SAFETY: the sink holds the whole space; stores to memory that is an input
@@ -83,7 +83,7 @@ impl<'p> Worker<'p> {
                 }
             }
         }
-        if !whole {
+        if !full {
             for &k in &plan.direct {
                 let s = &plan.sinks[k as usize];
                 // SAFETY: as above; the register is in its place in scratch.
@@ -110,21 +110,29 @@ impl<'p> Worker<'p> {
             p += n;
         }
     }
+
+    /// To be called after the last block of a task: what was stored becomes visible to others.
+    pub(super) fn done(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.plan.streams {
+            super::x86::fence();
+        }
+    }
 }
 
-/// Fills a block with a constant.
+/// Fills `n` elements with a constant.
 ///
 /// # Safety
-/// `dst` is valid for a block of the constant's compute type.
-unsafe fn fill(c: &Constant, dst: *mut u8) {
+/// `dst` is valid for `n` elements of the constant's compute type.
+unsafe fn fill(c: &Constant, n: usize, dst: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
         match (c.dtype.compute(), c.value.cast(c.dtype)) {
-            (DType::F64, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_f64()),
-            (DType::I64, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_i64()),
-            (DType::Bool, v) => std::slice::from_raw_parts_mut(dst, BLOCK).fill(v.to_bool() as u8),
-            (_, Scalar::F(v)) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v as f32),
-            (_, v) => std::slice::from_raw_parts_mut(dst.cast(), BLOCK).fill(v.to_f64() as f32),
+            (DType::F64, v) => std::slice::from_raw_parts_mut(dst.cast(), n).fill(v.to_f64()),
+            (DType::I64, v) => std::slice::from_raw_parts_mut(dst.cast(), n).fill(v.to_i64()),
+            (DType::Bool, v) => std::slice::from_raw_parts_mut(dst, n).fill(v.to_bool() as u8),
+            (_, Scalar::F(v)) => std::slice::from_raw_parts_mut(dst.cast(), n).fill(v as f32),
+            (_, v) => std::slice::from_raw_parts_mut(dst.cast(), n).fill(v.to_f64() as f32),
         }
     }
 }

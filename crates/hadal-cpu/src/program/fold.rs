@@ -2,7 +2,8 @@
 //!
 //! Accumulators are `f64` for floats and `i64` for integers and truth values. Inside a block f32 is
 //! summed in f32, in [`LANES`] lanes that are then folded in halves: an error of a few ulp at most,
-//! since a lane adds no more than 16 numbers. Which number goes to which lane follows from the length
+//! since a lane adds no more than 16 numbers. Sums over columns likewise take [`DEPTH`] rows in f32
+//! before they go to f64. Which number goes to which lane follows from the length
 //! of a row alone.
 
 use super::isa::versions;
@@ -16,15 +17,24 @@ pub(super) type FoldFn = unsafe fn(*mut u8, *const u8, usize, usize);
 /// Independent sums of a row, enough to hide the latency of an addition.
 const LANES: usize = 32;
 
+/// Rows that are added to column lanes before these are added to accumulators.
+pub(super) const DEPTH: usize = 16;
+
 /// The functions of one reduction on one compute type.
 #[derive(Clone, Copy)]
 pub(super) struct Folds {
     /// Adds each of `rows` rows of `len` elements to one accumulator.
     pub rows: FoldFn,
-    /// Adds `len` elements to as many accumulators.
+    /// Sets `len` lanes to the start; there is no source.
+    pub begin: FoldFn,
+    /// Adds `len` elements to as many lanes, of 8 bytes or fewer each.
     pub columns: FoldFn,
+    /// Adds `len` lanes to as many accumulators and begins the lanes anew.
+    pub flush: FoldFn,
     /// Adds `len` accumulators to as many accumulators.
     pub join: FoldFn,
+    /// Bytes of a lane.
+    pub lane: usize,
     /// Bits of the accumulator of nothing.
     pub empty: u64,
     /// Accumulators are f64, not i64.
@@ -84,16 +94,37 @@ fn fold_row<T: Copy, F: Fold<T>>(row: &[T]) -> F::Lane {
 }
 
 #[inline(always)]
-unsafe fn body_columns<T: Copy, F: Fold<T>>(acc: *mut u8, src: *const u8, _: usize, len: usize) {
-    // SAFETY: the caller promises `len` accumulators and elements.
-    let (acc, src) = unsafe {
+unsafe fn body_begin<T: Copy, F: Fold<T>>(lanes: *mut u8, _: *const u8, _: usize, len: usize) {
+    // SAFETY: the caller promises `len` lanes.
+    unsafe { std::slice::from_raw_parts_mut(lanes.cast::<F::Lane>(), len) }.fill(F::START);
+}
+
+#[inline(always)]
+unsafe fn body_columns<T: Copy, F: Fold<T>>(lanes: *mut u8, src: *const u8, _: usize, len: usize) {
+    // SAFETY: the caller promises `len` lanes and elements.
+    let (lanes, src) = unsafe {
         (
-            std::slice::from_raw_parts_mut(acc.cast::<F::Acc>(), len),
+            std::slice::from_raw_parts_mut(lanes.cast::<F::Lane>(), len),
             std::slice::from_raw_parts(src.cast::<T>(), len),
         )
     };
-    for (a, &x) in acc.iter_mut().zip(src) {
-        *a = F::join(*a, F::lift(F::lane(x)));
+    for (l, &x) in lanes.iter_mut().zip(src) {
+        *l = F::merge(*l, F::lane(x));
+    }
+}
+
+#[inline(always)]
+unsafe fn body_flush<T: Copy, F: Fold<T>>(acc: *mut u8, lanes: *const u8, _: usize, len: usize) {
+    // SAFETY: the caller promises `len` accumulators and lanes, both for writing.
+    let (acc, lanes) = unsafe {
+        (
+            std::slice::from_raw_parts_mut(acc.cast::<F::Acc>(), len),
+            std::slice::from_raw_parts_mut(lanes.cast_mut().cast::<F::Lane>(), len),
+        )
+    };
+    for (a, l) in acc.iter_mut().zip(lanes) {
+        *a = F::join(*a, F::lift(*l));
+        *l = F::START;
     }
 }
 
@@ -114,6 +145,10 @@ unsafe fn body_join<T: Copy, F: Fold<T>>(acc: *mut u8, src: *const u8, _: usize,
 versions!(pick_rows, FoldFn, body_rows, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
 versions!(pick_columns, FoldFn, body_columns, [T, F], [T: Copy, F: Fold<T>],
+    (acc: *mut u8, src: *const u8, rows: usize, len: usize));
+versions!(pick_begin, FoldFn, body_begin, [T, F], [T: Copy, F: Fold<T>],
+    (acc: *mut u8, src: *const u8, rows: usize, len: usize));
+versions!(pick_flush, FoldFn, body_flush, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
 versions!(pick_join, FoldFn, body_join, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
@@ -203,8 +238,11 @@ where
 {
     Folds {
         rows: pick_rows::<T, F>(level),
+        begin: pick_begin::<T, F>(level),
         columns: pick_columns::<T, F>(level),
+        flush: pick_flush::<T, F>(level),
         join: pick_join::<T, F>(level),
+        lane: size_of::<F::Lane>(),
         empty: F::lift(F::START).bits(),
         float: F::Acc::FLOAT,
     }

@@ -13,6 +13,9 @@ use hadal_core::{DType, Layout};
 /// (4 KiB of f32) leaves most of the L1 cache to the registers.
 const MAX_PERIOD: usize = 1024;
 
+/// Elements from which on a transposed input is copied; fewer stay in the L2 cache.
+const TRANSPOSE: usize = 64 * 1024;
+
 /// What reading an input at a position takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -60,6 +63,19 @@ fn merged(layout: &Layout) -> SmallVec<[(usize, isize); 4]> {
     dims
 }
 
+/// Whether an input is better brought into row-major order before the program runs: its rows are
+/// strided, and some other axis is its contiguous one. Block by block each element would cost a
+/// cache line; a blocked transpose uses lines whole.
+pub(super) fn is_transposed(layout: &Layout) -> bool {
+    if layout.shape.numel() < TRANSPOSE {
+        return false;
+    }
+    let dims = merged(layout);
+    let strided = dims.last().is_some_and(|d| d.1.unsigned_abs() >= 16);
+    let contiguous = dims.iter().any(|d| d.1 == 1 && d.0 >= 8);
+    strided && contiguous && dims.iter().all(|d| d.1 != 0)
+}
+
 impl Operand {
     /// An operand of `layout` in the memory `start..end`, which the layout has been checked against.
     /// `in_place` is set for memory that is also an output: nothing may be read there but what a
@@ -102,7 +118,7 @@ impl Operand {
             dims,
             kind,
             copy: load_copy(level, dtype),
-            gather: load_gather(dtype),
+            gather: load_gather(level, dtype),
         }
     }
 
@@ -127,14 +143,14 @@ impl Operand {
     /// Fills the scratch of an operand that is filled once per task.
     ///
     /// # Safety
-    /// `dst` is valid for [`scratch_len`](Operand::scratch_len) elements of the compute type; the
-    /// iteration space is not empty.
-    pub(super) unsafe fn prepare(&self, dst: *mut u8, compute_size: usize) {
+    /// `dst` is valid for [`scratch_len`](Operand::scratch_len) elements of the compute type, or
+    /// `uniform` if the operand is uniform; the iteration space is not empty.
+    pub(super) unsafe fn prepare(&self, dst: *mut u8, compute_size: usize, uniform: usize) {
         // SAFETY: the caller's promise; a periodic operand's numel is at least period + BLOCK, and
         // all its strides in front of the period are 0, so positions up to there exist.
         unsafe {
             match self.kind {
-                Kind::Uniform => (self.gather)(dst, self.base, 0, BLOCK),
+                Kind::Uniform => (self.gather)(dst, self.base, 0, uniform),
                 Kind::Periodic(p) => {
                     self.read(0, p, dst, compute_size);
                     let mut have = p;

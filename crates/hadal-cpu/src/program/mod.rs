@@ -23,21 +23,23 @@ mod check;
 mod convert;
 mod exec;
 mod fold;
-#[cfg(target_arch = "x86_64")]
-mod half_x86;
 mod isa;
 mod load;
 mod plan;
 mod reduce;
 mod space;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+use crate::args::temporary;
 use crate::scratch::Scratch;
+use crate::strided::copy_into;
 use crate::threads::parallel_for;
 use blocks::BLOCK;
 use exec::Worker;
 use hadal_core::ops::{Arg, Data, Out, Program};
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{DType, Result};
+use hadal_core::{Buffer, DType, Layout, Result, dispatch_storage};
 use plan::Source;
 
 /// Below this many elements times steps a program runs on the calling thread: waking another costs
@@ -65,6 +67,15 @@ struct Target {
 pub fn run(program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
     let numel = check::check(program, inputs, outputs)?;
     let level = crate::simd::level();
+    let copies = row_major_copies(inputs)?;
+    let inputs: SmallVec<[Arg<'_>; 8]> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, &arg)| match copies.iter().find(|c| c.input == i) {
+            Some(c) => Arg { data: Data::Buffer(&c.data), layout: &c.layout, ..arg },
+            None => arg,
+        })
+        .collect();
     let targets: SmallVec<[Target; 4]> = outputs
         .iter_mut()
         .map(|o| Target { to: o.data.bytes_mut().as_mut_ptr(), dtype: o.dtype, len: o.shape.numel() })
@@ -83,7 +94,7 @@ pub fn run(program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Re
         .collect();
     // SAFETY: `check` has found every layout inside its buffer and every output large enough; the
     // borrows of the arguments last until this function returns.
-    let Some(plan) = (unsafe { plan::build(level, program, inputs, &sources, &memory) }) else {
+    let Some(plan) = (unsafe { plan::build(level, program, &inputs, &sources, &memory) }) else {
         return Err(crate::args::internal("program", "an operation does not take its operands' dtype"));
     };
     let serial = numel.saturating_mul(plan.steps.len()) < SERIAL;
@@ -100,10 +111,37 @@ pub fn run(program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Re
         unsafe {
             let mut worker = Worker::new(&plan, registers.slice().as_mut_ptr().cast());
             worker.range(t * TASK, (t * TASK + TASK).min(numel));
+            worker.done();
         }
     };
     parallel(numel.div_ceil(TASK), serial, &task);
     Ok(())
+}
+
+/// An input in row-major order.
+struct RowMajor {
+    input: usize,
+    data: Buffer,
+    layout: Layout,
+}
+
+/// Copies of the inputs that are better copied first.
+fn row_major_copies(inputs: &[Arg<'_>]) -> Result<SmallVec<[RowMajor; 1]>> {
+    let mut copies = SmallVec::new();
+    for (input, arg) in inputs.iter().enumerate() {
+        let Data::Buffer(source) = arg.data else { continue };
+        if !load::is_transposed(arg.layout) {
+            continue;
+        }
+        let layout = Layout::contiguous(arg.layout.shape.clone());
+        let data = dispatch_storage!(arg.dtype, T => {
+            let mut data = temporary::<T>("program", layout.shape.numel())?;
+            copy_into("program", source.as_slice::<T>(), arg.layout, data.as_mut_slice::<T>(), 0, &layout.strides)?;
+            data
+        });
+        copies.push(RowMajor { input, data, layout });
+    }
+    Ok(copies)
 }
 
 /// `f(0)`, …, `f(tasks - 1)`, on the calling thread alone if `serial`.

@@ -1,13 +1,13 @@
 //! From a program to the steps run on every block: dead code dropped, loads moved to their first
 //! use, registers given places in scratch by linear scan.
 
-use super::blocks::{BLOCK, Kernel, binary, cast_kernel, round_kernel, select_kernel, unary};
-use super::convert::{CopyFn, store_copy};
+use super::blocks::{BLOCK, Kernel, PAD, binary, cast_kernel, round_kernel, select_kernel, unary};
+use super::convert::{CopyFn, store_copy, stream_copy};
 use super::load::{Kind, Operand};
 use crate::simd::Level;
 use hadal_core::ops::{Code, Program, Reg};
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{DType, Scalar};
+use hadal_core::{ALIGN, DType, Scalar};
 
 /// The memory of one input.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) enum Step {
     /// Make `reg` point at the input's elements, copied to `reg`'s place where they must be.
     Load { operand: u16, reg: Reg },
     /// Run a block function; unused sources repeat a used one.
-    Run { kernel: Kernel, dst: Reg, a: Reg, b: Reg, c: Reg },
+    Run { kernel: Kernel, dst: Reg, a: Reg, b: Reg, c: Reg, whole: u32 },
     /// Copy a register to elementwise output number `sink` of the plan.
     Store { reg: Reg, sink: u16 },
 }
@@ -75,18 +75,32 @@ pub(super) struct Plan {
     pub places: SmallVec<[u32; 32]>,
     /// Bytes of a register's compute type.
     pub sizes: SmallVec<[u8; 32]>,
+    /// Whether any sink stores past the caches.
+    pub streams: bool,
     /// Bytes of scratch a worker needs.
     pub scratch: usize,
     /// For each program output the register it reads, after aliases.
     pub out_regs: SmallVec<[Reg; 4]>,
+    /// Registers that are the same everywhere and needed only by block functions that take such:
+    /// their places hold [`PAD`] elements.
+    short: SmallVec<[bool; 32]>,
     /// Whether any block function runs, which wants whole multiples of its unit.
     pub computes: bool,
+}
+
+impl Plan {
+    /// Elements to fill for a register that is the same everywhere.
+    pub(super) fn filled(&self, reg: Reg) -> usize {
+        if self.short[reg as usize] { PAD } else { BLOCK }
+    }
 }
 
 // SAFETY: the pointers lead to inputs, which are only read, and to outputs, of which every worker
 // writes its own elements; the caller of the program holds the borrows for as long as it runs.
 unsafe impl Sync for Plan {}
 
+/// Bytes from which on an output is stored past the caches: half of a common L3 cache.
+const STREAM: usize = 16 << 20;
 /// Not the place of any register.
 const NOWHERE: u32 = u32::MAX;
 /// Used until the end of the block.
@@ -130,8 +144,10 @@ pub(super) unsafe fn build(
             direct: SmallVec::new(),
             places: SmallVec::from_elem(NOWHERE, n),
             sizes: program.instrs.iter().map(|i| i.dtype.compute().size() as u8).collect(),
+            streams: false,
             scratch: 0,
             out_regs: SmallVec::new(),
+            short: SmallVec::from_elem(false, n),
             computes: false,
         },
     };
@@ -153,6 +169,7 @@ pub(super) unsafe fn build(
         }
         b.plan.operands.push(op);
     }
+    b.find_short(&used, &operand_of);
     for (i, instr) in program.instrs.iter().enumerate() {
         if !used[i] || b.root[i] as usize != i {
             continue;
@@ -161,7 +178,7 @@ pub(super) unsafe fn build(
         if let Code::Const(value) = instr.code {
             b.plan.constants.push(Constant { reg, value, dtype: instr.dtype });
             b.loaded[i] = true;
-            b.place_for_good(reg, BLOCK);
+            b.place_for_good(reg, b.plan.filled(reg));
         } else if !matches!(instr.code, Code::Load(_)) {
             b.compute(reg, &operand_of, valued[i])?;
         }
@@ -220,22 +237,59 @@ impl Builder<'_> {
             let dtype = self.dtype(o.reg);
             let reg = self.root[o.reg as usize];
             let computed = !matches!(self.program.instrs[reg as usize].code, Code::Load(_) | Code::Const(_));
+            let in_place = sources.iter().any(|s| s.in_place == Some(k));
+            let stream = if in_place { None } else { self.stream(dtype) };
             let direct = computed
+                && stream.is_none()
                 && dtype == dtype.compute()
                 && dtype.size() == self.dtype(reg).compute().size()
-                && !sources.iter().any(|s| s.in_place == Some(k))
+                && !in_place
                 && !self.plan.sinks.iter().any(|s| s.reg == reg && s.direct);
             if direct {
                 self.plan.direct.push(self.plan.sinks.len() as u16);
                 self.last_use[reg as usize] = END;
             }
+            self.plan.streams |= stream.is_some();
             self.plan.sinks.push(Sink {
                 reg,
                 to: outputs[k],
                 size: dtype.size(),
-                copy: store_copy(self.level, dtype),
+                copy: stream.unwrap_or_else(|| store_copy(self.level, dtype)),
                 direct,
             });
+        }
+    }
+
+    /// The copy past the caches for outputs too large to be found there again. It saves reading what
+    /// is about to be overwritten: a third of the traffic of a copy.
+    fn stream(&self, dtype: DType) -> Option<CopyFn> {
+        let shape = &self.program.shape;
+        let row = shape.last().copied().unwrap_or(1) * dtype.size();
+        // Reductions begin blocks at rows.
+        let aligned = row % ALIGN == 0 || self.program.outputs.iter().all(|o| o.reduce.is_none());
+        if !aligned || dtype != dtype.compute() || shape.numel() * dtype.size() < STREAM {
+            return None;
+        }
+        stream_copy(self.level, dtype)
+    }
+
+    /// Finds the constants and uniform inputs that need no whole block.
+    fn find_short(&mut self, used: &[bool], operand_of: &[u16]) {
+        for (i, instr) in self.program.instrs.iter().enumerate() {
+            self.plan.short[i] = match instr.code {
+                Code::Const(_) => true,
+                Code::Load(_) if used[i] => self.plan.operands[operand_of[i] as usize].kind == Kind::Uniform,
+                _ => false,
+            };
+        }
+        for i in (0..self.program.instrs.len()).filter(|&i| used[i] && self.root[i] as usize == i) {
+            let code = &self.program.instrs[i].code;
+            if matches!(code, Code::Unary(..) | Code::Cast(_)) {
+                for_operands(code, |r| self.plan.short[self.root[r as usize] as usize] = false);
+            }
+        }
+        for &r in &self.plan.out_regs {
+            self.plan.short[r as usize] = false;
         }
     }
 
@@ -260,7 +314,8 @@ impl Builder<'_> {
         self.loaded[reg as usize] = true;
         let operand = operand_of[reg as usize];
         let op = &self.plan.operands[operand as usize];
-        let (kind, len) = (op.kind, op.scratch_len());
+        let kind = op.kind;
+        let len = if kind == Kind::Uniform { self.plan.filled(reg) } else { op.scratch_len() };
         if kind != Kind::Walk {
             self.plan.prepared.push((operand, reg));
             self.place_for_good(reg, len);
@@ -293,9 +348,11 @@ impl Builder<'_> {
         let (a, b, c) = (at(0), at(1), at(2));
         self.loaded[reg as usize] = true;
         self.plan.computes = true;
-        self.push(Step::Run { kernel, dst: reg, a, b, c });
+        let bit = |r: Reg, bit: u32| if self.plan.short[r as usize] { 0 } else { bit };
+        let whole = bit(a, 1) | bit(b, 2) | bit(c, 4);
+        self.push(Step::Run { kernel, dst: reg, a, b, c, whole });
         if valued && let Some(kernel) = round_kernel(self.level, instr.dtype) {
-            self.push(Step::Run { kernel, dst: reg, a: reg, b: reg, c: reg });
+            self.push(Step::Run { kernel, dst: reg, a: reg, b: reg, c: reg, whole: 7 });
         }
         // Outputs that nothing in place depends on are stored while the block is hot.
         for k in 0..self.plan.sinks.len() {

@@ -2,7 +2,7 @@
 
 use super::blocks::BLOCK;
 use super::exec::Worker;
-use super::fold::{Folds, folds};
+use super::fold::{DEPTH, Folds, folds};
 use super::plan::Plan;
 use super::space::{Space, share};
 use super::{Target, parallel};
@@ -130,30 +130,51 @@ unsafe fn tiles(
     partials: Option<SendPtr<u64>>,
 ) {
     let mut registers = Scratch::<u64>::new(plan.scratch / 8);
-    let mut sums = Scratch::<u64>::new(space.width * reducers.len());
-    let sums = sums.slice();
+    // Accumulators of all reducers, then the column lanes of all.
+    let (width, count) = (space.width, reducers.len());
+    let mut memory = Scratch::<u64>::new(2 * width * count);
+    let sums = memory.slice().as_mut_ptr();
+    let lanes = sums.wrapping_add(width * count);
+    let columns = !space.row_reduced;
     // SAFETY: the scratch is as large as the plan asks for, and aligned.
     let mut worker = unsafe { Worker::new(plan, registers.slice().as_mut_ptr().cast()) };
     let parts = share(space.all_parts, space.splits, split);
     for tile in range {
         let (plane, t) = (tile / space.tiles, tile % space.tiles);
         let (k0, k1) = (t * space.tile, ((t + 1) * space.tile).min(space.plane));
-        for (r, sums) in reducers.iter().zip(sums.chunks_exact_mut(space.width)) {
-            sums.fill(r.folds.empty);
+        for (i, r) in reducers.iter().enumerate() {
+            // SAFETY: `width` accumulators and lanes of this reducer.
+            unsafe {
+                std::slice::from_raw_parts_mut(sums.add(i * width), width).fill(r.folds.empty);
+                if columns {
+                    (r.folds.begin)(lanes.add(i * width).cast(), std::ptr::null(), 1, width);
+                }
+            }
         }
-        let sums_ptr = sums.as_mut_ptr();
+        let flush = || {
+            for (i, r) in reducers.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { (r.folds.flush)(sums.add(i * width).cast(), lanes.add(i * width).cast(), 1, width) }
+            }
+        };
+        let mut waiting = 0;
         let base = space.base(false, plane);
         let (mut outer, mut part) = (parts.start / space.parts, parts.start % space.parts);
         let mut at = base + space.base(true, outer);
         for _ in parts.clone() {
-            // SAFETY: the tile and part are inside the space; there are `width` accumulators for
-            // each reducer.
+            // SAFETY: the tile and part are inside the space; there are `width` accumulators or lanes
+            // for each reducer.
             unsafe {
-                if space.row_reduced {
-                    part_of_rows(space, &mut worker, reducers, at, part, k0..k1, sums_ptr);
+                if columns {
+                    part_of_columns(space, &mut worker, reducers, at, part, k0..k1, lanes);
+                    waiting += 1;
                 } else {
-                    part_of_columns(space, &mut worker, reducers, at, part, k0..k1, sums_ptr);
+                    part_of_rows(space, &mut worker, reducers, at, part, k0..k1, sums);
                 }
+            }
+            if waiting == DEPTH {
+                flush();
+                waiting = 0;
             }
             part += 1;
             if part == space.parts {
@@ -162,13 +183,16 @@ unsafe fn tiles(
                 at = base + space.base(true, outer);
             }
         }
+        if waiting > 0 {
+            flush();
+        }
         let n = k1 - k0;
         for (i, r) in reducers.iter().enumerate() {
             // SAFETY: accumulators of this reducer; results and partials of this tile and split.
             unsafe {
-                let acc = sums_ptr.add(i * space.width).cast::<u8>();
+                let acc = sums.add(i * width).cast::<u8>();
                 // Rows that were added side by side.
-                for side in (n..space.width).step_by(n).filter(|_| !space.row_reduced && space.rows > 1) {
+                for side in (n..width).step_by(n).filter(|_| columns && space.rows > 1) {
                     (r.folds.join)(acc, acc.add(side * ACC), 1, n);
                 }
                 let result = plane * space.plane + k0;
@@ -182,6 +206,7 @@ unsafe fn tiles(
             }
         }
     }
+    worker.done();
 }
 
 /// One part of the reduced rows `kept` from linear position `at` on, each into its accumulator.
@@ -229,7 +254,7 @@ unsafe fn part_of_rows(
     }
 }
 
-/// The columns `kept` of the middle rows of one part, each into its accumulator.
+/// The columns `kept` of the middle rows of one part, each into its lane.
 ///
 /// # Safety
 /// As for [`tiles`].
@@ -240,7 +265,7 @@ unsafe fn part_of_columns(
     at: usize,
     part: usize,
     kept: std::ops::Range<usize>,
-    sums: *mut u64,
+    lanes: *mut u64,
 ) {
     let first = part * space.rows;
     let rows = space.rows.min(space.middle - first);
@@ -252,8 +277,8 @@ unsafe fn part_of_columns(
         unsafe {
             worker.block(at + q, n);
             for (i, r) in reducers.iter().enumerate() {
-                let acc = sums.add(i * space.width + q - start);
-                (r.folds.columns)(acc.cast(), worker.reg(r.reg), 1, n);
+                let lanes = lanes.add(i * space.width).cast::<u8>().add((q - start) * r.folds.lane);
+                (r.folds.columns)(lanes, worker.reg(r.reg), 1, n);
             }
         }
     }

@@ -21,6 +21,9 @@ use hadal_core::smallvec::SmallVec;
 
 /// Most accumulators of a tile: 32 KiB of them.
 const TILE: usize = 4096;
+/// Elements of consecutive rows of a tile, where rows are reduced: runs of memory long enough for the
+/// hardware's prefetch.
+const RUN: usize = 16 * 1024;
 /// A longer reduced row is cut into parts of this many elements.
 const PART: usize = 32 * BLOCK;
 /// A task is about this many elements or more, some tens of microseconds of work.
@@ -98,7 +101,7 @@ impl Space {
         if row_reduced {
             // Rows of one tile; whole blocks of them where rows are short.
             let per_block = (BLOCK / row).max(1);
-            tile = (TILE / row / per_block * per_block).max(per_block).min(plane);
+            tile = (TILE.min(RUN / row) / per_block * per_block).max(per_block).min(plane);
             width = tile;
             rows = 1;
             parts = row.div_ceil(PART);

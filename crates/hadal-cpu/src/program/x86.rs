@@ -1,4 +1,5 @@
-//! IEEE half conversions by the F16C instructions, which round as `half` does.
+//! What needs x86-64 instructions by name: IEEE half conversions by F16C, which round as `half` does,
+//! and stores that go past the caches.
 
 use super::blocks::PAD;
 use std::arch::x86_64::*;
@@ -9,7 +10,7 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
 /// Rounds `n` f32 (a multiple of [`PAD`]) to half precision in place; see
 /// [`Kernel`](super::blocks::Kernel).
 #[target_feature(enable = "avx,f16c")]
-pub(super) unsafe fn round_f16(d: *mut u8, _: *const u8, _: *const u8, _: *const u8, n: usize) {
+pub(super) unsafe fn round_f16(d: *mut u8, _: *const u8, _: *const u8, _: *const u8, n: usize, _: u32) {
     let d = d.cast::<f32>();
     for i in (0..n & !(PAD - 1)).step_by(8) {
         // SAFETY: the caller promises `n` elements at `d`, and i + 8 <= n.
@@ -51,4 +52,30 @@ pub(super) unsafe fn load_f16(dst: *mut u8, src: *const u8, n: usize) {
         // SAFETY: i < n.
         unsafe { d.add(i).write(s.add(i).read().to_f32()) }
     }
+}
+
+/// Copies `n` elements of `SIZE` bytes past the caches, where `dst` and the length are whole cache
+/// lines. The caller calls [`fence`] before another thread may read.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn stream<const SIZE: usize>(dst: *mut u8, src: *const u8, n: usize) {
+    let n = n * SIZE;
+    if (dst as usize | n) & 63 != 0 {
+        // SAFETY: the caller promises `n` elements at both, not overlapping.
+        return unsafe { std::ptr::copy_nonoverlapping(src, dst, n) };
+    }
+    for i in (0..n).step_by(64) {
+        // SAFETY: i + 64 <= n; `dst + i` is a multiple of 64.
+        unsafe {
+            let a = _mm256_loadu_si256(src.add(i).cast());
+            let b = _mm256_loadu_si256(src.add(i + 32).cast());
+            _mm256_stream_si256(dst.add(i).cast(), a);
+            _mm256_stream_si256(dst.add(i + 32).cast(), b);
+        }
+    }
+}
+
+/// Makes streamed stores visible to other threads in order.
+pub(super) fn fence() {
+    // SAFETY: SSE is part of x86-64.
+    unsafe { _mm_sfence() }
 }
