@@ -31,8 +31,22 @@ const PAGE: &str = "docs/ops.md";
 const DTYPES: &[&str] = &["f32", "f64", "f16", "bf16", "i64", "i32", "u8", "bool"];
 /// Classes in the order of the page; others follow by name.
 const CLASSES: &[&str] = &[
-    "unary", "binary", "creation", "reduce", "scan", "view", "movement", "matmul", "convolution", "pooling", "index",
-    "sort", "random", "composition", "layer", "loss",
+    "unary",
+    "binary",
+    "creation",
+    "reduce",
+    "scan",
+    "view",
+    "movement",
+    "matmul",
+    "convolution",
+    "pooling",
+    "index",
+    "sort",
+    "random",
+    "composition",
+    "layer",
+    "loss",
 ];
 
 /// What is known about one operation.
@@ -58,7 +72,9 @@ struct Entry {
 pub fn run(root: &Path, check: bool) -> Result<(), String> {
     let folder = crate::target(root).join("optable");
     let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .map_err(|e| format!("{}: {e}\nthe gradient tests write it: cargo test --workspace", folder.display()))?
+        .map_err(|e| {
+            format!("{}: {e}\nthe gradient tests write it: cargo test --workspace", folder.display())
+        })?
         .filter_map(|e| Some(e.ok()?.path()))
         .filter(|p| p.extension().is_some_and(|e| e == "json"))
         .collect();
@@ -184,7 +200,11 @@ fn complete(rows: &mut BTreeMap<String, Row>, table: &[Entry]) -> Result<(), Str
             problems.push(format!("{name}: a test says that it does not work"));
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(format!("operations without proof:\n  {}", problems.join("\n  "))) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("operations without proof:\n  {}", problems.join("\n  ")))
+    }
 }
 
 fn page(rows: &BTreeMap<String, Row>) -> String {
@@ -245,11 +265,13 @@ mod tests {
     #[test]
     fn a_page_is_made() {
         let again = r#"{"op": "exp", "forward": true, "dtypes": ["f32"], "note": "Vectorised."}"#;
-        let matmul = r#"{"op": "matmul", "class": "matmul", "doc": "Product", "forward": true, "dtypes": ["f64"]}"#;
+        let matmul =
+            r#"{"op": "matmul", "class": "matmul", "doc": "Product", "forward": true, "dtypes": ["f64"]}"#;
         let page = page(&rows(&[EXP, EQ, again, matmul]).unwrap());
         assert!(page.contains("| `exp` | eˣ Vectorised. | ✓ | ✓ | ✓ | f32 f64 | cpu |"), "{page}");
         assert!(page.contains("| `eq` | `a = b` \\| same | ✓ | – | – | f32 i64 | cpu |"), "{page}");
-        let order: Vec<_> = ["## Unary", "## Binary", "## Matmul"].iter().map(|h| page.find(h).unwrap()).collect();
+        let order: Vec<_> =
+            ["## Unary", "## Binary", "## Matmul"].iter().map(|h| page.find(h).unwrap()).collect();
         assert!(order.is_sorted(), "{page}");
         assert!(page.contains("3 operations, 1 of them"), "{page}");
     }

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn tests_are_left_out() {
-        let (code, modules) = without_tests("a;\n#[cfg(test)]\nmod t { fn f() { b } }\nc; #[cfg(test)] mod u;\nd");
+        let (code, modules) =
+            without_tests("a;\n#[cfg(test)]\nmod t { fn f() { b } }\nc; #[cfg(test)] mod u;\nd");
         assert!(code.contains("a;") && code.contains("c;") && code.ends_with('d'), "{code}");
         assert!(!code.contains('b') && !code.contains("mod"), "{code}");
         assert_eq!(code.lines().count(), 5);

@@ -1,1 +1,117 @@
-pub fn run(_r: &std::path::Path, _c: &[&str]) -> Result<(), String> { Ok(()) }
+//! `cargo xtask bench`: Hadal and its peers on the same workloads in one run, taking turns.
+
+mod contender;
+mod machine;
+mod measure;
+mod report;
+
+use contender::Kind;
+use std::path::Path;
+use std::process::Command;
+
+const HELP: &str = "\
+usage: cargo xtask bench [OPTIONS]
+
+  --only W,W       workloads whose names hold one of these words
+  --threads 1,2    numbers of threads (default 1 and all cores)
+  --reps N         repetitions a turn (default: as many as fill a third of a second)
+  --rounds N       turns of each contender (default 5)
+  --peers P,P      of torch, torch-compile, candle, burn (default all that are installed)
+  --quick          two short turns, one try of first_step: shows that it works, not how fast
+  --write          puts the result into docs/benchmarks.md (a whole run only)
+";
+
+/// What to measure.
+pub struct Options {
+    only: Vec<String>,
+    threads: Vec<usize>,
+    reps: Option<usize>,
+    rounds: usize,
+    peers: Vec<Kind>,
+    quick: bool,
+    write: bool,
+}
+
+fn parse(args: &[&str]) -> Result<Options, String> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut threads = vec![1, cores];
+    threads.dedup();
+    let peers = Kind::PEERS.to_vec();
+    let mut o =
+        Options { only: Vec::new(), threads, reps: None, rounds: 5, peers, quick: false, write: false };
+    let mut args = args.iter();
+    while let Some(&arg) = args.next() {
+        let (name, mut given) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (arg, None),
+        };
+        let mut value =
+            || given.take().or_else(|| args.next().copied()).ok_or(format!("{name} needs a value"));
+        let number = |s: &str| {
+            s.parse::<usize>().ok().filter(|&n| n > 0).ok_or(format!("{name}: {s} is no number above 0"))
+        };
+        match name {
+            "--only" => o.only = value()?.split(',').map(str::to_owned).collect(),
+            "--threads" => o.threads = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+            "--reps" => o.reps = Some(number(value()?)?),
+            "--rounds" => o.rounds = number(value()?)?,
+            "--peers" => {
+                let named = value()?.split(',').filter(|p| !p.is_empty());
+                o.peers = named
+                    .map(|p| Kind::from_name(p).ok_or(format!("{p}: no such peer\n\n{HELP}")))
+                    .collect::<Result<_, _>>()?;
+            }
+            "--quick" => (o.quick, o.rounds) = (true, 2),
+            "--write" => o.write = true,
+            _ => return Err(format!("unknown option {arg}\n\n{HELP}")),
+        }
+    }
+    if o.write && (o.quick || !o.only.is_empty()) {
+        return Err("--write states a whole run: leave out --only and --quick".to_owned());
+    }
+    Ok(o)
+}
+
+/// Runs the benchmark.
+pub fn run(root: &Path, args: &[&str]) -> Result<(), String> {
+    if args.contains(&"--help") || args.contains(&"-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let options = parse(args)?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = Command::new(cargo)
+        .args(["build", "--release", "--package", "hadal-bench"])
+        .current_dir(root)
+        .status();
+    if !build.is_ok_and(|s| s.success()) {
+        return Err("hadal-bench does not build".to_owned());
+    }
+    let results = measure::all(root, &options)?;
+    if options.write {
+        report::write(root, &results)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options() {
+        let o =
+            parse(&["--only", "chain,sum", "--threads=2", "--reps", "3", "--peers", "torch,burn"]).unwrap();
+        assert_eq!(
+            (o.only, o.threads, o.reps),
+            (vec!["chain".to_owned(), "sum".to_owned()], vec![2], Some(3))
+        );
+        assert_eq!(o.peers, [Kind::Torch, Kind::Burn]);
+        assert!(parse(&["--peers="]).unwrap().peers.is_empty());
+        for bad in
+            [&["--reps"][..], &["--threads", "0"], &["--peers", "x"], &["--fast"], &["--write", "--quick"]]
+        {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

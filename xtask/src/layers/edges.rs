@@ -41,7 +41,8 @@ pub fn check(root: &Path) -> Result<Vec<Finding>, String> {
 
 fn manifest(path: &str, text: &str, folder: &str, found: &mut Vec<Finding>) -> Result<(), String> {
     let table: toml::Table = text.parse().map_err(|e| format!("{path}: {e}"))?;
-    let mut report = |what: String| found.push(Finding { rule: "edges", path: path.to_owned(), line: 0, what });
+    let mut report =
+        |what: String| found.push(Finding { rule: "edges", path: path.to_owned(), line: 0, what });
     let name = table.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()).unwrap_or("");
     if path.starts_with("crates/") && name != folder {
         report(format!("the folder is {folder}, the crate {name}: they must have one name"));
@@ -50,7 +51,9 @@ fn manifest(path: &str, text: &str, folder: &str, found: &mut Vec<Finding>) -> R
         report("`[lints] workspace = true` is missing".to_owned());
     }
     let Some((_, may)) = EDGES.iter().find(|(n, _)| *n == name) else {
-        report(format!("the crate {name} has no row in the table of who may import whom (xtask/src/layers/edges.rs)"));
+        report(format!(
+            "the crate {name} has no row in the table of who may import whom (xtask/src/layers/edges.rs)"
+        ));
         return Ok(());
     };
     for dependency in dependencies(&table) {

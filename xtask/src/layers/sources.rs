@@ -18,7 +18,8 @@ const EXITS: &[&str] = &["process::exit", "process::abort"];
 /// All Rust files of the workspace, peers left out.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
-    let mut dirs = vec![root.join("crates"), root.join("xtask"), root.join("bench/hadal-bench"), root.join("examples")];
+    let mut dirs =
+        vec![root.join("crates"), root.join("xtask"), root.join("bench/hadal-bench"), root.join("examples")];
     while let Some(dir) = dirs.pop() {
         for path in entries(&dir)? {
             if path.is_dir() {
@@ -40,8 +41,7 @@ pub fn check(root: &Path, file: &Path) -> Result<Vec<Finding>, String> {
     let text = read(file)?;
     let masked = mask(&text);
     let mut found = Vec::new();
-    let mut report =
-        |rule, line, what: String| found.push(Finding { rule, path: path.clone(), line, what });
+    let mut report = |rule, line, what: String| found.push(Finding { rule, path: path.clone(), line, what });
 
     let lines = text.lines().count();
     if lines > MAX_LINES {
@@ -63,7 +63,11 @@ pub fn check(root: &Path, file: &Path) -> Result<Vec<Finding>, String> {
         for (i, line) in code.lines().enumerate() {
             let shown = || original[i].trim().to_owned();
             if ["HashMap", "HashSet"].iter().any(|w| has_word(line, w)) {
-                report("hashmap", i + 1, format!("{} (its order is random: take a BTreeMap or a Vec)", shown()));
+                report(
+                    "hashmap",
+                    i + 1,
+                    format!("{} (its order is random: take a BTreeMap or a Vec)", shown()),
+                );
             }
             let any = |words: &[&str]| words.iter().any(|w| has_word(line, w));
             if library && any(PRINTS) {

@@ -18,7 +18,8 @@ impl Tree {
     }
     fn krate(self, name: &str, dependencies: &str, lib: &str) -> Tree {
         let manifest = format!("[package]\nname = \"{name}\"\n[lints]\nworkspace = true\n{dependencies}");
-        self.file(&format!("crates/{name}/Cargo.toml"), &manifest).file(&format!("crates/{name}/src/lib.rs"), lib)
+        self.file(&format!("crates/{name}/Cargo.toml"), &manifest)
+            .file(&format!("crates/{name}/src/lib.rs"), lib)
     }
     fn found(&self, allowed: &[Allowed]) -> Vec<(&'static str, String, usize)> {
         findings(&self.0, allowed).unwrap().1.into_iter().map(|f| (f.rule, f.path, f.line)).collect()
@@ -39,23 +40,31 @@ fn clean_tree() {
         .krate("hadal-core", "[dependencies]\nhalf = \"2\"", "//! Core. unsafe HashMap println!\n")
         .krate("hadal-cpu", "[dependencies]\nhadal-core = { path = \"../hadal-core\" }", "//! Cpu.\n")
         .krate("hadal-cli", "[dependencies]\nhadal-core.workspace = true", "fn f() { println!(\"x\"); }\n")
-        .file("crates/hadal-cpu/tests/t.rs", "use std::collections::HashMap; fn f() { None::<u8>.unwrap(); }\n");
+        .file(
+            "crates/hadal-cpu/tests/t.rs",
+            "use std::collections::HashMap; fn f() { None::<u8>.unwrap(); }\n",
+        );
     assert_eq!(t.found(&[]), []);
 }
 
 #[test]
 fn edges_upwards_are_found() {
     for section in ["dependencies", "build-dependencies", "target.'cfg(unix)'.dependencies"] {
-        let t = Tree::new("edges").krate("hadal-core", &format!("[{section}]\nhadal-tensor.workspace = true"), "");
+        let t = Tree::new("edges").krate(
+            "hadal-core",
+            &format!("[{section}]\nhadal-tensor.workspace = true"),
+            "",
+        );
         assert_eq!(t.rules(), ["edges"], "{section}");
     }
     let renamed = "[dependencies]\nkernels = { package = \"hadal-cpu\", path = \"x\" }";
     assert_eq!(Tree::new("renamed").krate("hadal-nn", renamed, "").rules(), ["edges"]);
     let free = "[dev-dependencies]\nhadal-io.workspace = true";
     assert!(Tree::new("dev").krate("hadal-core", free, "").rules().is_empty());
-    assert_eq!(Tree::new("data").krate("hadal-zoo", "[dependencies]\nhadal-data.workspace = true", "").rules(), [
-        "edges"
-    ]);
+    assert_eq!(
+        Tree::new("data").krate("hadal-zoo", "[dependencies]\nhadal-data.workspace = true", "").rules(),
+        ["edges"]
+    );
 }
 
 #[test]
@@ -71,11 +80,14 @@ fn unsafe_is_found_also_in_tests() {
         .krate("hadal-core", "", "// SAFETY: no.\nunsafe impl Send for A {}\n")
         .file("crates/hadal-core/tests/t.rs", "fn f() {\n    unsafe { g() }\n}\n");
     let place = |rule, path: &str, line| (rule, path.to_owned(), line);
-    assert_eq!(t.found(&[]), [
-        place("unsafe", "crates/hadal-core/src/lib.rs", 2),
-        place("safety", "crates/hadal-core/tests/t.rs", 2),
-        place("unsafe", "crates/hadal-core/tests/t.rs", 2),
-    ]);
+    assert_eq!(
+        t.found(&[]),
+        [
+            place("unsafe", "crates/hadal-core/src/lib.rs", 2),
+            place("safety", "crates/hadal-core/tests/t.rs", 2),
+            place("unsafe", "crates/hadal-core/tests/t.rs", 2),
+        ]
+    );
     let all = Allowed { rule: "unsafe", path: "crates/hadal-core/", text: "", reason: "" };
     assert_eq!(t.found(&[all]), [place("safety", "crates/hadal-core/tests/t.rs", 2)]);
 }
@@ -107,7 +119,11 @@ fn libraries_keep_quiet() {
 #[test]
 fn tests_inside_a_library_may_unwrap() {
     let t = Tree::new("inner")
-        .krate("hadal-io", "", "mod a;\n#[cfg(test)]\nmod t { fn f() { x.unwrap(); } }\n#[cfg(test)]\nmod u;\n")
+        .krate(
+            "hadal-io",
+            "",
+            "mod a;\n#[cfg(test)]\nmod t { fn f() { x.unwrap(); } }\n#[cfg(test)]\nmod u;\n",
+        )
         .file("crates/hadal-io/src/u.rs", "mod v;\nfn f() { x.unwrap(); }\n")
         .file("crates/hadal-io/src/u/v.rs", "fn f() { x.unwrap(); }\n")
         .file("crates/hadal-io/src/a.rs", "#[cfg(test)]\nmod b;\nfn f() { x.unwrap(); }\n")

@@ -1,0 +1,260 @@
+//! What is printed, and what is written into `docs/benchmarks.md`.
+
+use super::contender::Kind;
+use super::machine;
+use super::measure::{Measured, Results, Row};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+
+const PAGE: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+
+/// What a workload must at least do, in f32: operations and bytes. Outputs and inputs once each.
+fn work(workload: &str) -> Option<Work> {
+    let mib = |n: f64| Work::Bytes(n * (1 << 20) as f64);
+    let conv = 2.0 * (32 * 64 * 56 * 56) as f64 * (64 * 9) as f64;
+    Some(match workload {
+        "matmul_256" => Work::Flops(2.0 * 256f64.powi(3)),
+        "matmul_512" => Work::Flops(2.0 * 512f64.powi(3)),
+        "matmul_1024" => Work::Flops(2.0 * 1024f64.powi(3)),
+        "conv3x3_fwd" => Work::Flops(conv),
+        "conv3x3_fwdbwd" => Work::Flops(3.0 * conv),
+        "chain" => mib(128.0),
+        "softmax_4096x1024" | "layernorm_4096x1024" => mib(32.0),
+        "sum0_4096" | "sum1_4096" => mib(64.0),
+        "depthwise" => Work::Bytes(2.0 * 4.0 * (32 * 96 * 56 * 56) as f64),
+        // Reads parameter, gradient and two moments, writes all but the gradient.
+        "adamw" | "adamw_fused" => Work::Bytes(7.0 * 4.0 * 25e6),
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Flops(f64),
+    Bytes(f64),
+}
+
+/// `GFLOP/s` or `GB/s` of the best time, and its share of what the machine was seen to do.
+fn rate(workload: &str, ms: f64, ceiling: &Value) -> Option<String> {
+    let of = |name: &str| ceiling.get(name).and_then(Value::as_f64);
+    let (rate, unit, most) = match work(workload)? {
+        Work::Flops(n) => (n / ms / 1e6, "GFLOP/s", of("gflops")?),
+        Work::Bytes(n) => (n / ms / 1e6, "GB/s", of("read_gbs")?.max(of("copy_gbs")?)),
+    };
+    Some(format!("{rate:.0} {unit} ({:.0} %)", 100.0 * rate / most))
+}
+
+/// A time with three digits.
+fn ms(t: f64) -> String {
+    let digits = if t >= 100.0 {
+        0
+    } else if t >= 10.0 {
+        1
+    } else if t >= 1.0 {
+        2
+    } else if t >= 0.1 {
+        3
+    } else {
+        4
+    };
+    format!("{t:.digits$}")
+}
+
+fn cell(m: Option<&Measured>) -> String {
+    match m.map(|m| (m.best_and_median(), &m.ms)) {
+        Some((Some((best, median)), _)) => format!("{} / {}", ms(best), ms(median)),
+        Some((None, Err(_))) => "failed".to_owned(),
+        _ => "–".to_owned(),
+    }
+}
+
+/// Hadal's time over another's: of the best, and of the medians in brackets. Less than 1: Hadal is
+/// ahead.
+fn ratio(hadal: (f64, f64), other: (f64, f64)) -> String {
+    format!("{:.2} ({:.2})", hadal.0 / other.0, hadal.1 / other.1)
+}
+
+struct Ratios {
+    torch: String,
+    peer: String,
+}
+
+fn ratios(row: &Row) -> Ratios {
+    let of = |kind| row.measured.iter().find(|m| m.kind == kind).and_then(Measured::best_and_median);
+    let none = || "–".to_owned();
+    let Some(hadal) = of(Kind::Hadal) else { return Ratios { torch: none(), peer: none() } };
+    let peers = Kind::PEERS.into_iter().filter_map(|k| Some((k, of(k)?)));
+    let best = peers.min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    Ratios {
+        torch: of(Kind::Torch).map_or_else(none, |t| ratio(hadal, t)),
+        peer: best.map_or_else(none, |(k, t)| format!("{} {}", ratio(hadal, t), k.name())),
+    }
+}
+
+/// What is known of Hadal beyond times.
+fn remark(row: &Row, ceiling: &Value) -> String {
+    let Some(m) = row.measured.iter().find(|m| m.kind == Kind::Hadal) else { return String::new() };
+    let Some((best, median)) = m.best_and_median() else {
+        return m.ms.as_ref().err().cloned().unwrap_or_default();
+    };
+    let mut parts = Vec::new();
+    parts.extend(rate(&row.workload, best, ceiling));
+    if let Some(n) = m.nodes {
+        let per = |t: f64| t * 1e6 / n as f64;
+        parts.push(format!("{:.0} / {:.0} ns a node, {n} nodes", per(best), per(median)));
+    } else if m.peak > 0 {
+        parts.push(format!("peak {:.0} MiB", m.peak as f64 / (1 << 20) as f64));
+    }
+    if m.fresh > 0 {
+        parts.push(format!("fresh memory in a steady state: {} bytes", m.fresh));
+    }
+    parts.join(", ")
+}
+
+/// The machine's ceiling in a line.
+pub fn ceiling_line(threads: usize, ceiling: &Value) -> String {
+    let of = |name: &str| ceiling.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    format!(
+        "{threads} thread{}: peak {:.0} GFLOP/s in f32, reading {:.1} GB/s, copying {:.1} GB/s (read and written), \
+         fresh memory {:.1} GB/s",
+        if threads == 1 { "" } else { "s" },
+        of("gflops"),
+        of("read_gbs"),
+        of("copy_gbs"),
+        of("fresh_gbs")
+    )
+}
+
+/// A workload in a line, for the terminal.
+pub fn row_line(row: &Row, ceiling: &Value) -> String {
+    let r = ratios(row);
+    let times: Vec<_> = row.measured.iter().map(|m| format!("{} {}", m.kind.name(), cell(Some(m)))).collect();
+    let mut line = format!("  {:<20} {}", row.workload, times.join("   "));
+    let _ =
+        write!(line, "\n  {:<20} torch {}   best peer {}   {}", "", r.torch, r.peer, remark(row, ceiling));
+    for (kind, e) in row.measured.iter().filter_map(|m| Some((m.kind, m.ms.as_ref().err()?))) {
+        let _ = write!(line, "\n  {:<20} {} failed: {e}", "", kind.name());
+    }
+    line
+}
+
+/// The measured part of the page.
+fn section(machine: &[(&str, String)], results: &Results) -> String {
+    let mut out = String::from("| | |\n|---|---|\n");
+    for (name, value) in machine {
+        let _ = writeln!(out, "| {name} | {value} |");
+    }
+    for (kind, versions) in &results.contenders {
+        let _ = writeln!(out, "| {} | {versions} |", kind.name());
+    }
+    for (kind, why) in &results.absent {
+        let _ = writeln!(out, "| {} | not measured: {why} |", kind.name());
+    }
+    let peers: Vec<Kind> = results.contenders.iter().map(|(k, _)| *k).filter(|k| *k != Kind::Hadal).collect();
+    for table in &results.tables {
+        let plural = if table.threads == 1 { "" } else { "s" };
+        let _ = writeln!(out, "\n### {} thread{plural}\n", table.threads);
+        let _ = writeln!(out, "{}.\n", ceiling_line(table.threads, &table.ceiling));
+        let names: Vec<&str> = peers.iter().map(|k| k.name()).collect();
+        let joined = names.iter().map(|n| format!("{n} | ")).collect::<String>();
+        let _ = writeln!(out, "| workload | hadal | {joined}hadal : torch | hadal : best peer | hadal |");
+        let _ = writeln!(out, "|---|---|{}---|---|---|", "---|".repeat(peers.len()));
+        for row in &table.rows {
+            let of = |kind: Kind| cell(row.measured.iter().find(|m| m.kind == kind));
+            let peers: String = peers.iter().map(|k| format!("{} | ", of(*k))).collect();
+            let r = ratios(row);
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {peers}{} | {} | {} |",
+                row.workload,
+                of(Kind::Hadal),
+                r.torch,
+                r.peer,
+                remark(row, &table.ceiling)
+            );
+        }
+    }
+    let failed = results.tables.iter().flat_map(|t| t.rows.iter().map(move |r| (t.threads, r)));
+    let failed: Vec<String> = failed
+        .flat_map(|(threads, r)| {
+            let of_row = r.measured.iter().filter_map(|m| Some((m.kind, m.ms.as_ref().err()?)));
+            of_row.map(move |(k, e)| format!("- `{}`, {threads} thread(s), {}: {e}", r.workload, k.name()))
+        })
+        .collect();
+    if !failed.is_empty() {
+        let _ = writeln!(out, "\nFailed:\n{}", failed.join("\n"));
+    }
+    out
+}
+
+/// Puts the results between the marks of the page.
+pub fn write(root: &Path, results: &Results) -> Result<(), String> {
+    let path = root.join(PAGE);
+    let page = std::fs::read_to_string(&path).map_err(|e| format!("{PAGE}: {e}"))?;
+    let page = replace(&page, &section(&machine::describe(root), results))?;
+    std::fs::write(&path, page).map_err(|e| format!("{PAGE}: {e}"))?;
+    println!("written to {PAGE}");
+    Ok(())
+}
+
+fn replace(page: &str, section: &str) -> Result<String, String> {
+    let missing = || format!("{PAGE} lacks the marks {BEGIN} and {END}");
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::Table;
+    use super::*;
+    use serde_json::json;
+
+    fn measured(kind: Kind, ms: &[f64]) -> Measured {
+        Measured { kind, ms: Ok(ms.to_vec()), fresh: 0, peak: 3 << 20, nodes: None }
+    }
+
+    fn results() -> Results {
+        let failed = Measured { ms: Err("no memory".to_owned()), ..measured(Kind::Candle, &[]) };
+        let row = Row {
+            workload: "matmul_1024".to_owned(),
+            measured: vec![
+                measured(Kind::Hadal, &[10.0, 12.0, 11.0, 30.0]),
+                measured(Kind::Torch, &[20.0]),
+                measured(Kind::Burn, &[16.0, 18.0]),
+                failed,
+            ],
+        };
+        let graph = Measured { nodes: Some(100), fresh: 64, ..measured(Kind::Hadal, &[0.05]) };
+        let rows = vec![row, Row { workload: "graph_cost".to_owned(), measured: vec![graph] }];
+        let ceiling = json!({"gflops": 400.0, "read_gbs": 30.0, "copy_gbs": 20.0, "fresh_gbs": 2.0});
+        let contenders =
+            [Kind::Hadal, Kind::Torch, Kind::Burn, Kind::Candle].map(|k| (k, "1.0".to_owned())).to_vec();
+        let absent = vec![(Kind::TorchCompile, "not installed".to_owned())];
+        Results { contenders, absent, tables: vec![Table { threads: 2, ceiling, rows }] }
+    }
+
+    #[test]
+    fn the_section_states_everything() {
+        let text = section(&[("date", "2026-11-21".to_owned())], &results());
+        for line in [
+            "| date | 2026-11-21 |",
+            "| torch-compile | not measured: not installed |",
+            "| `matmul_1024` | 10.0 / 11.5 | 20.0 / 20.0 | 16.0 / 17.0 | failed | 0.50 (0.57) | 0.62 (0.68) burn | 215 GFLOP/s (54 %), peak 3 MiB |",
+            "| `graph_cost` | 0.0500 / 0.0500 | – | – | – | – | – | 500 / 500 ns a node, 100 nodes, fresh memory in a steady state: 64 bytes |",
+            "- `matmul_1024`, 2 thread(s), candle: no memory",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_marked_part_of_the_page_changes() {
+        let page = format!("# A\n{BEGIN}\nold\n{END}\nB\n");
+        assert_eq!(replace(&page, "new\n").unwrap(), format!("# A\n{BEGIN}\nnew\n{END}\nB\n"));
+        assert!(replace("# A", "new").is_err());
+    }
+}
