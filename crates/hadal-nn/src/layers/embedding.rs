@@ -1,0 +1,82 @@
+//! Tables of vectors.
+
+use super::wrong;
+use crate::{Ctx, Forward, Init, Module};
+use hadal_core::{ErrorKind, Tag};
+use hadal_tensor::{Param, Tensor};
+
+/// Rows of a learned table, looked up by integer indices.
+///
+/// Input of any shape with integers in `0..num_embeddings`, output `[.., embedding_dim]`. `weight` is
+/// `[num_embeddings, embedding_dim]` and starts standard normal (PyTorch's default). An index outside
+/// the table is an error when the result is evaluated.
+///
+/// ```
+/// use hadal_nn::{Ctx, Embedding, Forward, Init};
+/// use hadal_tensor::Tensor;
+/// let words = Embedding::new(&Init::new(0), 10, 4).padding_idx(0);
+/// let y = words.forward(&Tensor::new([[3i64, 0], [9, 3]]), &Ctx::eval());
+/// assert_eq!(y.dims(), [2, 2, 4]);
+/// assert_eq!(y.select(0, 0).select(0, 1).to_vec::<f32>().unwrap(), [0.0; 4]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Embedding {
+    tag: Tag,
+    /// `[num_embeddings, embedding_dim]`.
+    pub weight: Param,
+    padding_idx: Option<usize>,
+}
+
+impl Embedding {
+    /// A table of `num_embeddings` rows of `embedding_dim` numbers.
+    pub fn new(init: &Init, num_embeddings: usize, embedding_dim: usize) -> Embedding {
+        Embedding::from_param(init.normal([num_embeddings, embedding_dim], 1.0))
+    }
+    /// A table with these rows, learned further unless the parameter is frozen.
+    ///
+    /// ```
+    /// use hadal_nn::{Embedding, Param};
+    /// use hadal_tensor::Tensor;
+    /// let vectors = Param::new(Tensor::new([[1.0f32, 2.0], [3.0, 4.0]]));
+    /// vectors.freeze(true);
+    /// let words = Embedding::from_param(vectors);
+    /// ```
+    pub fn from_param(weight: Param) -> Embedding {
+        Embedding { tag: Tag::new("Embedding"), weight, padding_idx: None }
+    }
+    /// A row that is zero, and that training leaves so (its gradient is zero); negative counts from the
+    /// end.
+    #[track_caller]
+    pub fn padding_idx(mut self, index: isize) -> Embedding {
+        let table = self.weight.get();
+        let rows = table.dims().first().copied().unwrap_or(0);
+        let row = if index < 0 { index + rows as isize } else { index };
+        if !(0..rows as isize).contains(&row) {
+            let message = format!("padding_idx {index} is not a row of {rows}");
+            self.weight.set(wrong(ErrorKind::Index, "Embedding", message, &[&table], ""));
+            return self;
+        }
+        let keep = Tensor::arange(0, rows, 1).ne(row as i64).unsqueeze(1);
+        self.weight.set(keep.where_(&table, 0.0).cast(table.dtype()));
+        self.padding_idx = Some(row as usize);
+        self
+    }
+}
+
+impl Forward for Embedding {
+    #[track_caller]
+    fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _layer = cx.enter(&self.tag);
+        let table = self.weight.get();
+        if !x.dtype().is_int() {
+            let message = format!("indices must be integers, not {}", x.dtype());
+            return wrong(ErrorKind::DType, "Embedding", message, &[x], "cast them: .cast(DType::I64)");
+        }
+        let rows = table.embedding(x);
+        match self.padding_idx {
+            // The same values; no gradient flows from where the index is the padding's.
+            Some(p) => x.ne(p).unsqueeze(-1).where_(&rows, rows.detach()),
+            None => rows,
+        }
+    }
+}
