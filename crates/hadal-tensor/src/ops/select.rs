@@ -407,7 +407,8 @@ impl Tensor {
             return self.clone();
         }
         let shifts = shifts.sizes();
-        let Some(dims) = dims.dims() else {
+        // PyTorch rolls the flattened tensor when no dimensions are named.
+        let Some(dims) = dims.dims().filter(|d| !d.is_empty()) else {
             return self.reshape([-1]).roll(shifts, 0).reshape(self.shape());
         };
         if shifts.len() != dims.len() {
