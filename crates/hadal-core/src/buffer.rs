@@ -224,9 +224,10 @@ fn give(ptr: NonNull<u8>, cap: usize) {
         let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
         pool.free[class].push(Block(ptr));
         pool.cached += cap;
-        // Never hold more free memory than was ever in use at once: programs whose sizes drift
-        // would otherwise collect blocks of every size. The largest classes go first.
-        let limit = PEAK.load(Relaxed).max(16 << 20);
+        // A bound on free memory: programs whose sizes drift would otherwise collect blocks of every
+        // size. Twice the peak, because a steady step uses blocks of many sizes one after the other,
+        // and all of them together are more than what is in use at once. The largest go first.
+        let limit = 2 * PEAK.load(Relaxed) + (64 << 20);
         let mut c = CLASSES;
         while pool.cached > limit && c > 0 {
             c -= 1;
