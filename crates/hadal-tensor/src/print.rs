@@ -170,7 +170,8 @@ impl Writer<'_> {
             return self.row(count, dots, indent, width);
         }
         let axes_left = self.shape.rank() - axis;
-        let between = self.separator.trim_end().to_owned() + &"\n".repeat(axes_left - 1) + &" ".repeat(indent);
+        let between =
+            self.separator.trim_end().to_owned() + &"\n".repeat(axes_left - 1) + &" ".repeat(indent);
         let mut parts = Vec::with_capacity(count + 1);
         for i in 0..count {
             if dots && i == EDGE_ITEMS {

@@ -39,7 +39,11 @@ fn by_loops(equation: &str, operands: &[&Tensor]) -> (Vec<usize>, Vec<f64>) {
 }
 
 fn random(shapes: &[&[usize]]) -> Vec<Tensor> {
-    shapes.iter().enumerate().map(|(i, s)| Tensor::randn(*s, DType::F64, Key::new(7).split(i as u64))).collect()
+    shapes
+        .iter()
+        .enumerate()
+        .map(|(i, s)| Tensor::randn(*s, DType::F64, Key::new(7).split(i as u64)))
+        .collect()
 }
 
 fn check(equation: &str, shapes: &[&[usize]]) {
@@ -134,13 +138,19 @@ fn ellipsis() {
     assert!(einsum("...ij,...jk", &[a, b]).allclose(&want, 1e-12, 1e-12, false).unwrap());
     // In another place, for nothing, and alone.
     assert_eq!(einsum("...ij->ji...", &[a]).dims(), [3, 2, 5, 1]);
-    assert_eq!(einsum("i...j->...", &[c]).item::<f64>().unwrap(), einsum("ij->", &[c]).item::<f64>().unwrap());
+    assert_eq!(
+        einsum("i...j->...", &[c]).item::<f64>().unwrap(),
+        einsum("ij->", &[c]).item::<f64>().unwrap()
+    );
     assert_eq!(einsum("...->...", &[a]).dims(), a.dims());
     // Missing from the result: summed, as in PyTorch.
     let total = einsum("...ij->ij", &[a]);
     assert!(total.allclose(a.sum([0, 1]), 1e-12, 1e-12, false).unwrap());
     // On one side only.
-    assert_eq!(einsum("...i,ij->...j", &[b, &c.t().contiguous().narrow(0, 0, 2).narrow(1, 0, 2)]).dims(), [4, 3, 2]);
+    assert_eq!(
+        einsum("...i,ij->...j", &[b, &c.t().contiguous().narrow(0, 0, 2).narrow(1, 0, 2)]).dims(),
+        [4, 3, 2]
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Einstein summation: one notation for transposes, traces, sums, outer and matrix products.
 
 use super::compose::{fail, first_bad};
-use crate::scope::composed;
 use crate::Tensor;
 use crate::operand::{Operand, result_type};
 use crate::ops::pointwise;
+use crate::scope::composed;
 use hadal_core::ops::BinaryOp;
 use hadal_core::{DType, ErrorKind};
 
@@ -142,7 +142,8 @@ fn evaluate(equation: &str, operands: &[&Tensor]) -> Result<Tensor, Problem> {
     let mut pending: Vec<Named> = rest.collect();
     loop {
         // What the result or an operand still to come needs; the rest is summed now.
-        let needed = |l: &Label, later: &[Named]| output.contains(l) || later.iter().any(|p| p.labels.contains(l));
+        let needed =
+            |l: &Label, later: &[Named]| output.contains(l) || later.iter().any(|p| p.labels.contains(l));
         acc = sum_out(acc, |l| needed(l, &pending));
         if pending.is_empty() {
             break;

@@ -1,9 +1,9 @@
 //! Choosing elements: by condition, by index tensors, by place in a matrix.
 
 use super::compose::{fail, first_bad, zero};
-use crate::scope::composed;
-use crate::operand::{Dims, ShapeArg, resolve_dim, resolve_dims};
 use crate::Tensor;
+use crate::operand::{Dims, ShapeArg, resolve_dim, resolve_dims};
+use crate::scope::composed;
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, ErrorKind, Scalar, Shape};
 use std::cmp::Ordering;
@@ -218,7 +218,13 @@ impl Tensor {
         const OP: &str = "index_put";
         if values.dtype() != self.dtype() {
             let help = "cast the values: .cast(x.dtype())";
-            return fail(OP, ErrorKind::DType, "the values must have the tensor's dtype", &[self, values], help);
+            return fail(
+                OP,
+                ErrorKind::DType,
+                "the values must have the tensor's dtype",
+                &[self, values],
+                help,
+            );
         }
         let plan = match self.plan_index(OP, indices) {
             Ok(Some(p)) => p,
@@ -290,7 +296,13 @@ impl Tensor {
                 }
                 Some(i) => {
                     let help = "cast them: .cast(DType::I64)";
-                    return Err(fail(op, ErrorKind::DType, "indices must be integers or bools", &[self, i], help));
+                    return Err(fail(
+                        op,
+                        ErrorKind::DType,
+                        "indices must be integers or bools",
+                        &[self, i],
+                        help,
+                    ));
                 }
             }
         }
@@ -307,7 +319,13 @@ impl Tensor {
                 Some(s) => shape = s,
                 None => {
                     let all: Vec<&Tensor> = std::iter::once(self).chain(&tensors).collect();
-                    return Err(fail(op, ErrorKind::Shape, "the indices do not broadcast together", &all, ""));
+                    return Err(fail(
+                        op,
+                        ErrorKind::Shape,
+                        "the indices do not broadcast together",
+                        &all,
+                        "",
+                    ));
                 }
             }
         }
@@ -425,7 +443,8 @@ impl Tensor {
             if n > 0 {
                 let by = shift.rem_euclid(n as isize) as usize;
                 if by > 0 {
-                    let (head, tail) = (out.narrow_axis(axis, 0, n - by, 1), out.narrow_axis(axis, n - by, by, 1));
+                    let (head, tail) =
+                        (out.narrow_axis(axis, 0, n - by, 1), out.narrow_axis(axis, n - by, by, 1));
                     out = Tensor::cat(&[&tail, &head], axis as isize);
                 }
             }

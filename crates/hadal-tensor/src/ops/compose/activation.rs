@@ -93,7 +93,13 @@ impl Tensor {
         let channels = if self.rank() > 1 { self.dims()[1] } else { 1 };
         if weight.rank() > 1 || (weight.numel() != 1 && weight.numel() != channels) {
             let message = format!("{} weights for {channels} channels", weight.numel());
-            return fail("prelu", ErrorKind::Shape, message, &[self, weight], "give one weight, or one for each channel");
+            return fail(
+                "prelu",
+                ErrorKind::Shape,
+                message,
+                &[self, weight],
+                "give one weight, or one for each channel",
+            );
         }
         in_float_all([self, weight], |[x, w]| {
             let mut dims = vec![1; x.rank()];

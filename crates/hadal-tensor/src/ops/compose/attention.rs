@@ -30,11 +30,23 @@ impl Tensor {
             return bad;
         }
         if operands.iter().any(|t| t.rank() < 2) {
-            return fail(OP, ErrorKind::Shape, "queries, keys and values need two dimensions at least", &operands, "");
+            return fail(
+                OP,
+                ErrorKind::Shape,
+                "queries, keys and values need two dimensions at least",
+                &operands,
+                "",
+            );
         }
         if self.size(-1) != key.size(-1) || key.size(-2) != value.size(-2) {
             let message = "queries and keys must have one last size, keys and values one length";
-            return fail(OP, ErrorKind::Shape, message, &operands, "the shapes are [.., l, d], [.., s, d], [.., s, e]");
+            return fail(
+                OP,
+                ErrorKind::Shape,
+                message,
+                &operands,
+                "the shapes are [.., l, d], [.., s, d], [.., s, e]",
+            );
         }
         if mask.is_some() && is_causal {
             let help = "combine the causal mask into the mask given";

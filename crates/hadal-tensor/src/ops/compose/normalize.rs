@@ -1,9 +1,9 @@
 //! Norms of vectors, and normalisation.
 
 use super::{fail, first_bad, in_float, in_float_all};
+use crate::Tensor;
 use crate::operand::{Dims, Operand, resolve_dim, resolve_dims};
 use crate::ops::pointwise;
-use crate::Tensor;
 use hadal_core::ErrorKind;
 
 /// `f` where `x` is not 0, and 0 where it is, without the infinite slope there.
@@ -123,7 +123,13 @@ impl Tensor {
     /// # Errors
     /// The channels do not divide into the groups; weight or bias are not one for each channel.
     #[track_caller]
-    pub fn group_norm(&self, groups: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
+    pub fn group_norm(
+        &self,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
         const OP: &str = "group_norm";
         if self.rank() < 2 {
             let help = "the shape is [batch, channels, ..]";
@@ -168,7 +174,13 @@ impl Tensor {
     ) -> Result<Vec<usize>, Tensor> {
         if normalized.is_empty() || !self.dims().ends_with(normalized) {
             let message = format!("{normalized:?} are not the last sizes");
-            return Err(fail(op, ErrorKind::Shape, message, &[self], "name the sizes of the dimensions to normalize"));
+            return Err(fail(
+                op,
+                ErrorKind::Shape,
+                message,
+                &[self],
+                "name the sizes of the dimensions to normalize",
+            ));
         }
         for t in parameters.into_iter().flatten() {
             if t.dims() != normalized {

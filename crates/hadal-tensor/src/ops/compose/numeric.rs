@@ -2,9 +2,9 @@
 //! edges.
 
 use super::{fail, first_bad, in_float, in_float_all, zero};
+use crate::Tensor;
 use crate::operand::{Operand, result_type};
 use crate::ops::pointwise::{adapt, binary, broadcast, float_of};
-use crate::Tensor;
 use crate::scope::composed;
 use hadal_core::ops::BinaryOp;
 use hadal_core::{DType, ErrorKind, Result};
@@ -200,7 +200,13 @@ impl Tensor {
     pub fn dot(&self, other: &Tensor) -> Tensor {
         if self.rank() != 1 || other.dims() != self.dims() {
             let help = "use matmul for matrices";
-            return fail("dot", ErrorKind::Shape, "two vectors of one length are needed", &[self, other], help);
+            return fail(
+                "dot",
+                ErrorKind::Shape,
+                "two vectors of one length are needed",
+                &[self, other],
+                help,
+            );
         }
         self.matmul(other)
     }
