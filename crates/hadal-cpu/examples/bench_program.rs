@@ -1,4 +1,5 @@
-//! Times fused programs: `cargo run --release -p hadal-cpu --example bench_program [repeats]`.
+//! Times fused programs: `cargo run --release -p hadal-cpu --example bench_program [repeats] [name]`.
+//! A name runs only the cases that contain it.
 //!
 //! Each case runs on warm buffers, on 1 and 2 threads alternating; the best of all repeats counts.
 //! Bytes are those a perfect program moves: every input read once, every output written once.
@@ -65,6 +66,9 @@ impl Bench {
     }
 
     fn run(&self, name: &str, repeats: usize) {
+        if std::env::args().nth(2).is_some_and(|only| !name.contains(&only)) {
+            return;
+        }
         let kept = self.program.kept_shape();
         let shapes: Vec<&Shape> = (self.program.outputs.iter())
             .map(|o| if o.reduce.is_some() { &kept } else { &self.program.shape })

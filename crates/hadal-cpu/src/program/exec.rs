@@ -1,6 +1,7 @@
 //! Running a plan on blocks of the iteration space.
 
 use super::blocks::{BLOCK, PAD};
+use super::load::Kind;
 use super::plan::{Constant, Plan, Step};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Scalar};
@@ -11,6 +12,42 @@ pub(super) struct Worker<'p> {
     /// Where each register's block is now.
     regs: SmallVec<[*mut u8; 64]>,
     scratch: *mut u8,
+    ahead: Ahead,
+}
+
+/// Cache lines of the next block, asked for a few at a time between the steps of this one. The
+/// hardware's prefetch stops where a block does; asked for all at once they would hold up the loads
+/// of this block.
+struct Ahead {
+    /// Addresses and numbers of lines.
+    runs: SmallVec<[(*const u8, usize); 8]>,
+    /// The run that is being asked for.
+    current: usize,
+    /// Lines to ask for after a step; 0 turns it off.
+    lines: usize,
+}
+
+impl Ahead {
+    /// The block after the one of `bytes` at `at` will be read.
+    fn note(&mut self, at: *const u8, bytes: usize) {
+        if self.lines > 0 {
+            self.runs.push((at.wrapping_add(bytes), bytes / 64));
+        }
+    }
+
+    /// Asks for the next few lines.
+    #[inline]
+    fn step(&mut self) {
+        let Some((at, left)) = self.runs.get_mut(self.current) else { return };
+        let n = self.lines.min(*left);
+        #[cfg(target_arch = "x86_64")]
+        for i in 0..n {
+            super::x86::prefetch(at.wrapping_add(i * 64));
+        }
+        *at = at.wrapping_add(n * 64);
+        *left -= n;
+        self.current += (*left == 0) as usize;
+    }
 }
 
 impl<'p> Worker<'p> {
@@ -32,7 +69,8 @@ impl<'p> Worker<'p> {
             // SAFETY: the place was made for this operand's scratch length.
             unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size, plan.filled(reg)) };
         }
-        Worker { plan, regs, scratch }
+        let ahead = Ahead { runs: SmallVec::new(), current: 0, lines: plan.ahead };
+        Worker { plan, regs, scratch, ahead }
     }
 
     fn place(&self, reg: u16) -> *mut u8 {
@@ -53,13 +91,20 @@ impl<'p> Worker<'p> {
             let s = &plan.sinks[k as usize];
             self.regs[s.reg as usize] = if full { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
         }
+        self.ahead.runs.clear();
+        self.ahead.current = 0;
         for step in &plan.steps {
             match *step {
                 Step::Load { operand, reg } => {
                     let op = &plan.operands[operand as usize];
                     let place = self.place(reg);
                     self.regs[reg as usize] = match op.lend(p, n, padded, place, plan.sizes[reg as usize]) {
-                        Some(lent) => lent.cast_mut(),
+                        Some(lent) => {
+                            if op.kind == Kind::Walk {
+                                self.ahead.note(lent, n * plan.sizes[reg as usize] as usize);
+                            }
+                            lent.cast_mut()
+                        }
                         None => {
                             let size = plan.sizes[reg as usize] as usize;
                             // SAFETY: the place has room for a block, p + n is in range.
@@ -75,6 +120,7 @@ impl<'p> Worker<'p> {
                     // to this block. A destination's place is shared with no register in use, and
                     // memory of inputs is never a destination (plan.rs).
                     unsafe { kernel(r(dst), r(a), r(b), r(c), padded, whole) };
+                    self.ahead.step();
                 }
                 Step::Store { reg, sink } => {
                     // SAFETY: the sink holds the whole space; stores to memory that is an input

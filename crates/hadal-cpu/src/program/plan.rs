@@ -84,6 +84,8 @@ pub(super) struct Plan {
     /// Registers that are the same everywhere and needed only by block functions that take such:
     /// their places hold [`PAD`] elements.
     short: SmallVec<[bool; 32]>,
+    /// Cache lines of the next block to ask for after each block function; 0 for none.
+    pub ahead: usize,
     /// Whether any block function runs, which wants whole multiples of its unit.
     pub computes: bool,
 }
@@ -101,6 +103,10 @@ unsafe impl Sync for Plan {}
 
 /// Bytes from which on an output is stored past the caches: half of a common L3 cache.
 const STREAM: usize = 16 << 20;
+/// Elements from which on inputs are not in the L2 cache.
+const FAR: usize = 256 * 1024;
+/// Most lines to ask for at once.
+const MOST_AHEAD: usize = 12;
 /// Not the place of any register.
 const NOWHERE: u32 = u32::MAX;
 /// Used until the end of the block.
@@ -146,6 +152,7 @@ pub(super) unsafe fn build(
             sizes: program.instrs.iter().map(|i| i.dtype.compute().size() as u8).collect(),
             streams: false,
             scratch: 0,
+            ahead: 0,
             out_regs: SmallVec::new(),
             short: SmallVec::from_elem(false, n),
             computes: false,
@@ -184,6 +191,7 @@ pub(super) unsafe fn build(
         }
     }
     b.finish(&operand_of);
+    b.look_ahead();
     b.place_registers();
     Some(b.plan)
 }
@@ -387,6 +395,23 @@ impl Builder<'_> {
                 self.push(Step::Store { reg, sink: k as u16 });
             }
         }
+    }
+
+    /// Decides how many lines to ask for ahead: with so few loads to so much computing that they can
+    /// be spread, or none. (AdamW over 25 M: 45 ms without, 35 ms with, on one thread; a plain `exp`
+    /// is slower with it.)
+    fn look_ahead(&mut self) {
+        let (mut lines, mut runs) = (0, 0);
+        for step in &self.plan.steps {
+            match *step {
+                Step::Load { reg, .. } => lines += BLOCK * self.plan.sizes[reg as usize] as usize / ALIGN,
+                Step::Run { .. } => runs += 1,
+                Step::Store { .. } => {}
+            }
+        }
+        let each = lines.div_ceil(runs.max(1));
+        let large = self.program.shape.numel() >= FAR;
+        self.plan.ahead = if large && each <= MOST_AHEAD { each } else { 0 };
     }
 
     /// Gives each register a place when it is defined and takes it back after its last use. A
