@@ -2,6 +2,7 @@
 //! PyTorch's elsewhere.
 
 use hadal_tensor::{DType, ErrorKind, Key, Tensor, grad};
+use std::f64::consts::LN_2;
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -34,19 +35,19 @@ fn same(a: &Tensor, b: &Tensor, tolerance: f64) {
 
 #[test]
 fn smooth_activations() {
-    // Computed with 30 digits.
+    // From 30-digit arithmetic.
     let at = |f: &dyn Fn(&Tensor) -> Tensor, x: f32| vec(&f(&Tensor::from_slice(&[x])));
-    near(&at(&|x| x.gelu(), 1.0), &[0.841344746068542949]);
-    near(&at(&|x| x.gelu(), -2.0), &[-0.0455002638963584]);
-    near(&at(&|x| x.gelu_tanh(), 1.0), &[0.841191990608276705]);
-    near(&at(&|x| x.silu(), 1.0), &[0.731058578630004879]);
-    near(&at(&|x| x.mish(), 1.0), &[0.865098388267310316]);
-    near(&at(&|x| x.logsigmoid(), 1.0), &[-0.313261687518222834]);
+    near(&at(&|x| x.gelu(), 1.0), &[0.84134474606854]);
+    near(&at(&|x| x.gelu(), -2.0), &[-0.04550026389635]);
+    near(&at(&|x| x.gelu_tanh(), 1.0), &[0.84119199060827]);
+    near(&at(&|x| x.silu(), 1.0), &[0.73105857863000]);
+    near(&at(&|x| x.mish(), 1.0), &[0.86509838826731]);
+    near(&at(&|x| x.logsigmoid(), 1.0), &[-0.31326168751822]);
     near(&at(&|x| x.logsigmoid(), -1000.0), &[-1000.0]);
-    near(&at(&|x| x.elu(0.5), -1.0), &[-0.316060279414278839]);
-    near(&at(&|x| x.softplus_with(2.0, 20.0), 0.5), &[0.656630843759111417]);
+    near(&at(&|x| x.elu(0.5), -1.0), &[-0.31606027941427]);
+    near(&at(&|x| x.softplus_with(2.0, 20.0), 0.5), &[0.65663084375911]);
     near(&at(&|x| x.softplus_with(2.0, 1.5), 1.0), &[1.0]);
-    near(&at(&|x| x.tanhshrink(), 1.0), &[0.238405844044234975]);
+    near(&at(&|x| x.tanhshrink(), 1.0), &[0.23840584404423]);
     near(&at(&|x| x.softsign(), -3.0), &[-0.75]);
 }
 
@@ -160,7 +161,7 @@ fn softmax_rows() {
     let x = Tensor::new([[1000.0f32, 1000.0], [-1000.0, 0.0]]);
     assert_eq!(vec(&x.softmax(-1)), [0.5, 0.5, 0.0, 1.0]);
     assert_eq!(vec(&x.softmin(1))[2..], [1.0, 0.0]);
-    near(&vec(&x.log_softmax(1)), &[-0.6931471805599453, -0.6931471805599453, -1000.0, 0.0]);
+    near(&vec(&x.log_softmax(1)), &[-LN_2, -LN_2, -1000.0, 0.0]);
     assert_eq!(vec(&Tensor::new([-INF, 0.0]).softmax(0)), [0.0, 1.0]);
     assert!(vec(&Tensor::new([-INF, -INF]).softmax(0)).iter().all(|v| v.is_nan()));
     assert_eq!(vec(&Tensor::new(5.0f32).softmax(0)), [1.0]);
@@ -287,7 +288,7 @@ fn lerp_reaches_its_ends_exactly() {
 #[test]
 fn closeness() {
     let x = Tensor::new([1.0f32, INF, NAN, -INF]);
-    let close = |y: [f32; 4], nan: bool| x.isclose(&Tensor::new(y), 1e-3, 0.0, nan).to_vec::<bool>().unwrap();
+    let close = |y: [f32; 4], nan: bool| x.isclose(Tensor::new(y), 1e-3, 0.0, nan).to_vec::<bool>().unwrap();
     assert_eq!(close([1.0005, INF, NAN, INF], false), [true, true, false, false]);
     assert_eq!(close([1.0015, 1.0, NAN, -INF], true), [false, false, true, true]);
     assert!(!x.allclose(&x, 0.0, 0.0, false).unwrap());
@@ -297,9 +298,9 @@ fn closeness() {
             == [false]
     );
     assert!(
-        Tensor::zeros([0], DType::F32).allclose(&Tensor::zeros([0], DType::F32), 0.0, 0.0, false).unwrap()
+        Tensor::zeros([0], DType::F32).allclose(Tensor::zeros([0], DType::F32), 0.0, 0.0, false).unwrap()
     );
-    assert!(x.allclose(&Tensor::new([1.0f32; 3]), 0.0, 0.0, false).is_err());
+    assert!(x.allclose(Tensor::new([1.0f32; 3]), 0.0, 0.0, false).is_err());
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn logaddexp_at_its_edges() {
     let first = grad(&x.logaddexp(2.0), &[&x]).unwrap().remove(0);
     let second = grad(&first, &[&x]).unwrap().remove(0);
     assert_eq!((first.item::<f32>().unwrap(), second.item::<f32>().unwrap()), (0.5, 0.25));
-    assert_eq!(kind(&a.logaddexp(&Tensor::new([1.0f32; 2]))), ErrorKind::Shape);
+    assert_eq!(kind(&a.logaddexp(Tensor::new([1.0f32; 2]))), ErrorKind::Shape);
 }
 
 #[test]
@@ -338,7 +339,7 @@ fn xlogy_at_zero() {
     let b = Tensor::new([0.0f32, 2.0]);
     let a = Tensor::new([0.0f32, 0.0]);
     let g = grad(&a.xlogy(&b).sum(..), &[&a, &b]).unwrap();
-    near(&vec(&g[0]), &[0.0, std::f64::consts::LN_2]);
+    near(&vec(&g[0]), &[0.0, LN_2]);
     assert_eq!(vec(&g[1]), [0.0, 0.0]);
     assert_eq!(Tensor::new([2i64]).xlogy(2.0).dtype(), DType::F32);
 }
