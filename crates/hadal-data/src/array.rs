@@ -2,6 +2,7 @@
 
 use crate::error::{DataError, Result};
 use hadal_core::DType;
+use hadal_tensor::Tensor;
 use std::fmt;
 
 /// The elements of an [`Array`].
@@ -133,6 +134,23 @@ impl Array {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
+    }
+
+    /// A tensor with a copy of the elements, in the same shape and dtype.
+    ///
+    /// ```
+    /// use hadal_data::Array;
+    /// let t = Array::f32(&[2, 2], vec![1.0, 2.0, 3.0, 4.0])?.tensor();
+    /// assert_eq!(t.dims(), [2, 2]);
+    /// # Ok::<(), hadal_data::DataError>(())
+    /// ```
+    pub fn tensor(&self) -> Tensor {
+        match &self.data {
+            ArrayData::F32(v) => Tensor::from_slice(v),
+            ArrayData::I64(v) => Tensor::from_slice(v),
+            ArrayData::U8(v) => Tensor::from_slice(v),
+        }
+        .reshape(&self.shape)
     }
 
     /// The elements when they are f32.
