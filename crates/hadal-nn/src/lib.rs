@@ -12,6 +12,9 @@ mod module;
 
 pub use ctx::{Ctx, Forward, Layer};
 pub use grads::{Backward, Entry, Grads};
+// For the facade `hadal`, which exports it as `Module`: it writes `::hadal::nn` in place of `::hadal_nn`.
+#[doc(hidden)]
+pub use hadal_derive::FacadeModule;
 pub use hadal_derive::Module;
 pub use hadal_tensor::{Param, State};
 pub use init::Init;
