@@ -332,7 +332,8 @@ impl Tensor {
     /// The value of a constant node.
     pub(crate) fn as_fill(&self) -> Option<Scalar> {
         match self.0.op {
-            Op::Fill(s) => Some(s),
+            // A tracked one is a parameter that still has its first value: a gradient by it is wanted.
+            Op::Fill(s) if !self.0.tracked => Some(s),
             _ => None,
         }
     }
