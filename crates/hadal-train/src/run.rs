@@ -1,0 +1,252 @@
+//! Run folders: what is where, and opening a run to use its model.
+
+use crate::checkpoint::{self, remove_temporaries};
+use crate::data::{Places, load_test_like};
+use crate::metrics::Record;
+use crate::model_file::{ModelFile, load_model};
+use crate::plot::RunCurves;
+use crate::predict::Predictor;
+use crate::{Config, Evaluation, Result, TrainError, evaluate};
+use hadal_data::FetchEvent;
+use hadal_nn::{Init, Layer, Module};
+use hadal_tensor::DType;
+use std::path::{Path, PathBuf};
+
+/// Names in a run folder.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// A folder, which need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// The configuration in full.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+    /// A line of metrics per step and epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+    /// Checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+    /// What describes the model, while there are no final weights yet.
+    pub fn about(&self) -> PathBuf {
+        self.root.join("model.json")
+    }
+    /// The final weights.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model.safetensors")
+    }
+    /// The end of a completed run, written last.
+    pub fn result(&self) -> PathBuf {
+        self.root.join("result.json")
+    }
+    /// A picture by name.
+    pub fn picture(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Makes the folder for a new run.
+    ///
+    /// # Errors
+    /// There is something already, or it cannot be made.
+    pub(crate) fn create(&self) -> Result<()> {
+        if self.config().exists() {
+            return Err(TrainError::run(
+                &self.root,
+                format!(
+                    "there is a run already; continue it with --resume {}, or choose another folder with --out",
+                    self.root.display()
+                ),
+            ));
+        }
+        let entries = std::fs::read_dir(&self.root);
+        if entries.is_ok_and(|mut e| e.next().is_some()) {
+            return Err(TrainError::run(&self.root, "the folder is not empty; choose another with --out"));
+        }
+        for dir in [&self.root, &self.checkpoints()] {
+            std::fs::create_dir_all(dir)
+                .map_err(|e| hadal_io::IoError::os("make the run folder", dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes an existing run's folder ready to be continued.
+    pub(crate) fn reopen(&self) -> Result<()> {
+        if !self.config().is_file() {
+            let message = if self.root.is_dir() {
+                "there is no config.toml: this is no run folder, or the run was killed before it began; start it anew"
+            } else {
+                "there is no such run folder; look for it under runs/"
+            };
+            return Err(TrainError::run(&self.root, message));
+        }
+        remove_temporaries(&self.root);
+        remove_temporaries(&self.checkpoints());
+        let dir = self.checkpoints();
+        std::fs::create_dir_all(&dir).map_err(|e| hadal_io::IoError::os("make the run folder", &dir, e))?;
+        Ok(())
+    }
+}
+
+/// `runs/<model>-<time>`, the time being UTC as `20261121-101250`.
+pub fn default_folder(model: &str, unix_seconds: u64) -> PathBuf {
+    let (days, rest) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    // Howard Hinnant's days-to-civil algorithm, for days since 1970.
+    let z = days + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+    Path::new("runs").join(format!("{model}-{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}"))
+}
+
+/// A run, opened to use its model.
+pub struct Run {
+    folder: RunFolder,
+    config: Option<Config>,
+    about: ModelFile,
+    model: Box<dyn Layer>,
+    source: PathBuf,
+}
+
+impl Run {
+    /// Opens a run folder, or a weights file that training wrote. Where a run has no final weights yet,
+    /// those of its latest checkpoint are taken.
+    ///
+    /// # Errors
+    /// There is no such run, it has no weights yet, or a file is damaged.
+    pub fn open(path: &Path) -> Result<Run> {
+        if path.is_file() {
+            let (model, about) = load_model(path)?;
+            let folder = RunFolder::new(path.parent().unwrap_or(Path::new(".")));
+            let config = Config::read(&folder.config()).ok();
+            return Ok(Run { folder, config, about, model, source: path.to_path_buf() });
+        }
+        let folder = RunFolder::new(path);
+        if !path.is_dir() {
+            return Err(TrainError::run(path, "there is no such run folder or weights file; look under runs/"));
+        }
+        let config = if folder.config().is_file() { Some(Config::read(&folder.config())?) } else { None };
+        if folder.model().is_file() {
+            let (model, about) = load_model(&folder.model())?;
+            let source = folder.model();
+            return Ok(Run { folder, config, about, model, source });
+        }
+        let checkpoints = checkpoint::list(&folder.checkpoints())?;
+        let (Some((_, source)), true) = (checkpoints.first(), folder.about().is_file()) else {
+            return Err(TrainError::run(
+                path,
+                "there are no weights: neither model.safetensors nor a checkpoint; train first",
+            ));
+        };
+        let text = std::fs::read_to_string(folder.about())
+            .map_err(|e| hadal_io::IoError::os("read the model's description", folder.about(), e))?;
+        let about: ModelFile = serde_json::from_str(&text)
+            .map_err(|e| TrainError::run(folder.about(), format!("cannot be understood: {e}")))?;
+        let (c, _) = checkpoint::latest(&folder.checkpoints())?;
+        let c = c.ok_or_else(|| TrainError::run(path, "there is no checkpoint that can be read"))?;
+        let dtype = c.model.first().map_or(DType::F32, |(_, t)| t.dtype());
+        let model = hadal_zoo::build(&about.model, &about.options, &Init::new(0).dtype(dtype))?;
+        model.name_layers();
+        // As the finished run would: the averages where there are some.
+        model.load_state_dict(c.best.as_ref().or(c.ema.as_ref()).unwrap_or(&c.model), true)?;
+        let about = ModelFile { step: c.progress.step, ..about };
+        let source = source.clone();
+        Ok(Run { folder, config, about, model, source })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+    /// The configuration; `None` for a weights file outside a run folder.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+    /// What the weights are of.
+    pub fn about(&self) -> &ModelFile {
+        &self.about
+    }
+    /// The model.
+    pub fn model(&self) -> &dyn Layer {
+        &*self.model
+    }
+    /// The file the weights are from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Evaluates on the test part of the run's data set, or of another.
+    ///
+    /// # Errors
+    /// The data is not there or does not fit.
+    pub fn evaluate(
+        &self,
+        data: Option<&str>,
+        places: &Places,
+        batch_size: usize,
+        progress: &mut dyn FnMut(FetchEvent<'_>),
+    ) -> Result<Evaluation> {
+        let seed = self.config.as_ref().map_or(0, |c| c.seed);
+        let name = data.unwrap_or(&self.about.data.name);
+        let set = load_test_like(&self.about.data, name, seed, places, progress)?;
+        evaluate(&*self.model, &set, &self.about.data.task, batch_size)
+    }
+
+    /// For predictions on images.
+    ///
+    /// # Errors
+    /// The model does not classify images.
+    pub fn predictor(&self) -> Result<Predictor<'_>> {
+        Predictor::new(&*self.model, &self.about.data)
+    }
+
+    /// The curves of a run folder's metrics over epochs, named after the folder.
+    ///
+    /// # Errors
+    /// The metrics cannot be read.
+    pub fn curves(path: &Path) -> Result<RunCurves> {
+        let folder = RunFolder::new(path);
+        let records: Vec<Record> = hadal_io::jsonl::read(folder.metrics())?;
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let mut curves = RunCurves { name, ..Default::default() };
+        for record in records {
+            let Record::Epoch(e) = record else { continue };
+            let x = e.epoch as f64;
+            curves.train_loss.push((x, e.train_loss));
+            curves.test_loss.extend(e.held_out_loss().map(|y| (x, y)));
+            curves.train_accuracy.extend(e.train_accuracy.map(|y| (x, y)));
+            curves.test_accuracy.extend(e.held_out_accuracy().map(|y| (x, y)));
+        }
+        Ok(curves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_carry_the_utc_time() {
+        let name = |t| default_folder("lenet", t).display().to_string();
+        assert_eq!(name(0), "runs/lenet-19700101-000000");
+        // date -u -d @1795255970
+        assert_eq!(name(1_795_255_970), "runs/lenet-20261121-101250");
+        // The 29th of February.
+        assert_eq!(name(1_709_164_800), "runs/lenet-20240229-000000");
+    }
+}
