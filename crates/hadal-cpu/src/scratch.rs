@@ -73,12 +73,6 @@ impl<T: Pod> Scratch<T> {
         // allocated and has since held only `Pod` values without padding; it is owned by `self`.
         unsafe { std::slice::from_raw_parts_mut(self.ptr(), self.len) }
     }
-    /// The elements as zeros.
-    pub fn zeroed(&mut self) -> &mut [T] {
-        let s = self.slice();
-        s.fill(T::zeroed());
-        s
-    }
 }
 
 impl<T: Pod> Drop for Scratch<T> {

@@ -37,9 +37,6 @@ pub(crate) struct Tail<'a, T> {
 pub(crate) type Map<'a, T> = dyn Fn(usize, usize, &mut [T]) + Sync + 'a;
 
 impl<T> Tail<'_, T> {
-    /// Nothing.
-    pub const NONE: Self = Tail { bias_n: std::ptr::null(), bias_m: std::ptr::null(), relu: false, map: None };
-
     fn is_none(&self) -> bool {
         self.bias_n.is_null() && self.bias_m.is_null() && !self.relu && self.map.is_none()
     }
@@ -66,13 +63,19 @@ unsafe impl<S: Send + Sync, T: Send> Sync for Product<'_, S, T> {}
 const PARALLEL_FROM: usize = 1 << 17;
 /// Elements of packing below which packing is not shared.
 const PACK_PARALLEL_FROM: usize = 1 << 14;
+/// Columns of B that dot products take before the next rows; a multiple of what the kernel takes.
+const DOT_COLUMNS: usize = 8;
 /// Elements that one packing task packs, about.
 const PACK_TASK: usize = 1 << 13;
+/// Bytes of an operand that is read in place where its rows do not share cache sets.
+const SMALL_OPERAND: usize = 128 << 10;
+/// Bytes of an operand that is read in place, as it stays in the first-level cache.
+const TINY_OPERAND: usize = 24 << 10;
 /// Bytes of a packed block of A or B: together well inside a share of the last-level cache.
 const BLOCK_BYTES: usize = 4 << 20;
 
 /// The length of the blocks of k. Depends on k alone.
-pub(crate) fn k_block<T: Real>(k: usize) -> usize {
+fn k_block<T: Real>(k: usize) -> usize {
     let blocks = k.div_ceil(T::K_BLOCK).max(1);
     k.div_ceil(blocks).next_multiple_of(4).max(1)
 }
@@ -148,14 +151,19 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
     let (a, b) = (p.a.ptr.cast::<T>(), p.b.ptr.cast::<T>());
     let c = SendPtr::new(p.c);
     let shared = SharedPtr((a, b));
-    // Columns per task: a KiB or more of each row that is read.
-    let (by_rows, other) = (p.m <= MAX_ROWS, if p.m <= MAX_ROWS { p.n } else { p.m });
-    let chunk = if parallel { (other / (4 * threads())).next_multiple_of(256).max(256) } else { other };
-    let tasks = other.div_ceil(chunk);
+    // Columns per task: a KiB or more of each row that is read. A multiple of what the kernels take
+    // at once, so that no element is treated differently for another number of threads.
+    let cut = |n: usize| {
+        let chunk = if parallel { (n / (4 * threads())).next_multiple_of(256) } else { n };
+        (chunk, n.div_ceil(chunk))
+    };
+    let by_rows = p.m <= MAX_ROWS;
     // SAFETY (all blocks below): operands are valid by the caller's promise; each task writes its
     // own rows or columns of C.
     if by_rows && p.b.lane == 1 {
+        let (chunk, tasks) = cut(p.n);
         let rows = |a| Rows { a, a_row: p.a.lane, a_step: p.a.step, m: p.m, k: p.k };
+        // SAFETY: see above.
         parallel_for(tasks, &|t| unsafe {
             let (a, b) = shared.get();
             let (j, n) = (t * chunk, chunk.min(p.n - t * chunk));
@@ -169,8 +177,9 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
         });
         return true;
     }
-    if by_rows && p.b.step == 1 && p.a.step == 1 {
-        let rows = |a| Rows { a, a_row: p.a.lane, a_step: 1, m: p.m, k: p.k };
+    if p.m <= 2 * MAX_ROWS && p.b.step == 1 && p.a.step == 1 {
+        let (chunk, tasks) = cut(p.n);
+        // SAFETY: see above.
         parallel_for(tasks, &|t| unsafe {
             let (a, b) = shared.get();
             let (j, n) = (t * chunk, chunk.min(p.n - t * chunk));
@@ -179,8 +188,17 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
                     c.slice(i * p.c_row + j, n).fill(T::ZERO);
                 }
             }
-            let b = b.offset(j as isize * p.b.lane);
-            (ks.dot)(&rows(a), b, p.b.lane, c.get().add(j), p.c_row, 1, n);
+            // Some columns of B stay in cache while the rows pass, four at a time.
+            let block = if by_rows { n } else { DOT_COLUMNS };
+            for j in (j..j + n).step_by(block) {
+                let n = block.min(p.n - j);
+                let b = b.offset(j as isize * p.b.lane);
+                for i in (0..p.m).step_by(MAX_ROWS) {
+                    let a = a.offset(i as isize * p.a.lane);
+                    let rows = Rows { a, a_row: p.a.lane, a_step: 1, m: MAX_ROWS.min(p.m - i), k: p.k };
+                    (ks.dot)(&rows, b, p.b.lane, c.get().add(i * p.c_row + j), p.c_row, 1, n);
+                }
+            }
             finish_rows(p, 0, p.m, j, n);
         });
         return true;
@@ -189,6 +207,7 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
         return false;
     }
     // Few columns: the same with A and B in each other's place.
+    let (chunk, tasks) = cut(p.m);
     if p.a.step == 1 && (p.b.step == 1 || p.k * p.n <= 1 << 16) {
         let mut copy = Scratch::<T>::new(if p.b.step == 1 { 0 } else { p.k * p.n });
         let (mut b, mut b_row) = (b, p.b.lane);
@@ -204,6 +223,7 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
             (b, b_row) = (copy.slice().as_ptr(), p.k as isize);
         }
         let shared = SharedPtr((a, b));
+        // SAFETY: see above.
         parallel_for(tasks, &|t| unsafe {
             let (a, b) = shared.get();
             let (i, m) = (t * chunk, chunk.min(p.m - t * chunk));
@@ -220,6 +240,7 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
         return true;
     }
     if p.a.lane == 1 {
+        // SAFETY: see above.
         parallel_for(tasks, &|t| unsafe {
             let (a, b) = shared.get();
             let (i, m) = (t * chunk, chunk.min(p.m - t * chunk));
@@ -325,14 +346,21 @@ fn plan<S: Source<T>, T: Real>(p: &Product<'_, S, T>) -> Plan<T> {
     }
     let shape = ks.shape(p.m, p.n);
     let nr = shape.nv * ks.lanes;
-    // A panel of A is used once per panel of B: with few of them packing does not pay, as long as
-    // the rows do not fall on the same cache lines.
-    let few_cols = p.n <= 2 * nr && (p.a.lane == 1 || (p.a.step == 1 && (p.a.lane * size_of::<T>() as isize) % 1024 != 0));
-    let small_a = p.m * p.k * size_of::<T>() <= 24 << 10 && p.n <= 4 * nr && (p.a.lane == 1 || p.a.step == 1);
-    let pack_a = !S::SAME || !(few_cols || small_a);
-    let b_bytes = p.k * p.n * size_of::<T>();
-    let direct_b = p.b.lane == 1 && (b_bytes <= 24 << 10 || (p.m <= 2 * shape.mr && b_bytes <= 512 << 10));
-    Plan { ks, shape, nr, pack_a, pack_b: !S::SAME || !direct_b }
+    let size = size_of::<T>();
+    // A panel of A is used once per panel of B: with few of them packing does not pay, unless the
+    // rows fall on the same cache lines.
+    let rows_apart = (p.a.lane.unsigned_abs() * size) % 4096 != 0;
+    let readable_a = p.a.lane == 1 || (p.a.step == 1 && rows_apart);
+    let few = p.n <= 2 * nr || (p.n <= 4 * nr && p.m * p.k * size <= SMALL_OPERAND);
+    // Likewise B's with A's, whose panels are narrow strips of rows.
+    let strips_apart = (p.b.step.unsigned_abs() * size) % 512 != 0;
+    let b_bytes = p.k * p.n * size;
+    let strip = p.k * nr * size <= TINY_OPERAND || b_bytes <= SMALL_OPERAND;
+    let compact = p.b.step.unsigned_abs() * size <= 256;
+    let direct_b = p.b.lane == 1
+        && (p.m <= shape.mr || b_bytes <= TINY_OPERAND || compact || (strips_apart && strip));
+    let (pack_a, pack_b) = (!(S::SAME && few && readable_a), !(S::SAME && direct_b));
+    Plan { ks, shape, nr, pack_a, pack_b }
 }
 
 unsafe fn blocked<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) {
@@ -424,7 +452,7 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
         let (mp, np) = (self.m.div_ceil(mr), self.n.div_ceil(nr));
         // A task's part of A stays in the second-level cache while B's panels pass.
         let mut mt = (144 / mr).max(1).min(mp);
-        let mut nt = (512 / nr).max(1).min(np);
+        let mut nt = (256 / nr).max(1).min(np);
         if parallel {
             while mp.div_ceil(mt) * np.div_ceil(nt) < 4 * threads() && mt * nt > 1 {
                 let rows_first = nt == 1 || (mt > 1 && mt * mr >= nt * nr);

@@ -14,7 +14,7 @@ pub(crate) mod real;
 pub(crate) mod tables;
 mod vecmat;
 
-pub(crate) use driver::{Operand, k_block, pack_panel};
+pub(crate) use driver::{Operand, pack_panel};
 
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for, threads};

@@ -109,26 +109,30 @@ mod x86 {
         k: usize,
         dst: *mut f32,
     ) {
-        // SAFETY: the caller's promise; blocks of 8x8 and 4x8 stay inside `lanes` by `k`.
+        // SAFETY: the caller's promise; blocks of 8 and 4 lanes by as many steps stay inside `lanes`
+        // by `k`, the last block of lanes by overlapping the one before.
         unsafe {
             panel(src, lane, step, lanes, width, k, dst, |src, lane, lanes, width, dst| {
+                if lanes < 4 {
+                    return (0, 0);
+                }
                 let upto = k & !7;
-                let mut i = 0;
-                while i + 8 <= lanes {
+                for i in (0..lanes & !7).step_by(8) {
                     for p in (0..upto).step_by(8) {
                         let s = src.offset(i as isize * lane).add(p);
                         transpose_8x8(s, lane, dst.add(p * width + i), width);
                     }
-                    i += 8;
                 }
-                if i + 4 <= lanes {
+                let mut i = lanes & !7;
+                while i < lanes {
+                    let at = i.min(lanes - 4);
                     for p in (0..upto).step_by(4) {
-                        let s = src.offset(i as isize * lane).add(p);
-                        transpose_4x4(s, lane, dst.add(p * width + i), width);
+                        let s = src.offset(at as isize * lane).add(p);
+                        transpose_4x4(s, lane, dst.add(p * width + at), width);
                     }
                     i += 4;
                 }
-                (i, upto)
+                (lanes, upto)
             });
         }
     }
@@ -150,16 +154,18 @@ mod x86 {
         // SAFETY: as above with blocks of 4x4.
         unsafe {
             panel(src, lane, step, lanes, width, k, dst, |src, lane, lanes, width, dst| {
-                let upto = k & !3;
-                let mut i = 0;
-                while i + 4 <= lanes {
-                    for p in (0..upto).step_by(4) {
-                        let s = src.offset(i as isize * lane).add(p);
-                        transpose_4x4_f64(s, lane, dst.add(p * width + i), width);
-                    }
-                    i += 4;
+                if lanes < 4 {
+                    return (0, 0);
                 }
-                (i, upto)
+                let upto = k & !3;
+                for i in (0..lanes).step_by(4) {
+                    let at = i.min(lanes - 4);
+                    for p in (0..upto).step_by(4) {
+                        let s = src.offset(at as isize * lane).add(p);
+                        transpose_4x4_f64(s, lane, dst.add(p * width + at), width);
+                    }
+                }
+                (lanes, upto)
             });
         }
     }
