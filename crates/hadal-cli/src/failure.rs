@@ -25,7 +25,7 @@ pub struct Failure {
 }
 
 /// The result of a command.
-pub type Result<T = ()> = std::result::Result<T, Failure>;
+pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// An ordinary failure: exit code 1.
@@ -112,6 +112,19 @@ impl From<hadal::files::FileError> for Failure {
     fn from(e: hadal::files::FileError) -> Failure {
         match e {
             hadal::files::FileError::Io(e) => e.into(),
+            e => Failure::new(e),
+        }
+    }
+}
+
+impl From<hadal::train::TrainError> for Failure {
+    fn from(e: hadal::train::TrainError) -> Failure {
+        use hadal::train::TrainError as E;
+        match e {
+            E::Data(e) => e.into(),
+            E::Io(e) => e.into(),
+            E::Tensor(e) => e.into(),
+            e @ E::Diverged { .. } => Failure::new(e).code(DIVERGED),
             e => Failure::new(e),
         }
     }

@@ -7,6 +7,7 @@ mod markdown;
 mod places;
 mod table;
 mod terminal;
+mod ui;
 
 use clap::Parser;
 use cli::{Cli, Command};

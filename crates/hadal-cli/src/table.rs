@@ -147,6 +147,26 @@ pub fn shape(dims: &[usize]) -> String {
     format!("[{}]", dims.join(", "))
 }
 
+/// Text in lines of at most `width` characters, each after `indent`; further lines two deeper.
+pub fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let mut out = String::new();
+    let mut line = indent.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && chars(&line) + 1 + chars(word) > width {
+            out.push_str(&(line + "\n"));
+            line = format!("{indent}  ");
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    out + &line + "\n"
+}
+
 /// A bar of `width` cells, filled by a share between 0 and 1 to an eighth of a cell.
 pub fn bar(share: f64, width: usize) -> String {
     const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -185,6 +205,12 @@ mod tests {
         let narrow = t.render(20);
         assert!(narrow.lines().all(|l| l.chars().count() <= 20), "{narrow}");
         assert!(narrow.contains("encode…ention  1,000"), "{narrow}");
+    }
+
+    #[test]
+    fn long_text_is_wrapped() {
+        assert_eq!(wrap("one two three four", 11, " "), " one two\n   three\n   four\n");
+        assert_eq!(wrap("unbreakableword x", 6, ""), "unbreakableword\n  x\n");
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub use hadal_zoo as zoo;
 
 pub use hadal_tensor::{DType, Error, Key, Result, Shape, Tensor, s};
 pub use hadal_train::files;
+pub use summary::{Summary, SummaryRow, summary};
+
+mod summary;
 
 pub mod nn {
     //! Layers, models as plain structs, initialisation, losses, and gradients by parameter.
