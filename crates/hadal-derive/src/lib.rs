@@ -106,10 +106,7 @@ fn visit_fields(
     Ok(visits)
 }
 
-fn expand(
-    input: &DeriveInput,
-    home: proc_macro2::TokenStream,
-) -> syn::Result<proc_macro2::TokenStream> {
+fn expand(input: &DeriveInput, home: proc_macro2::TokenStream) -> syn::Result<proc_macro2::TokenStream> {
     let home = home_of(input, home)?;
     let name = &input.ident;
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();

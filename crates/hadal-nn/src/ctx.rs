@@ -38,8 +38,12 @@ impl Ctx {
     /// The context has no key.
     pub fn next_key(&self, op: &'static str) -> Result<Key> {
         let Some(key) = self.key else {
-            return Err(Error::new(ErrorKind::State, op, "random numbers are needed, but the context has no key")
-                .help("train with Ctx::train(key), evaluate with Ctx::eval()"));
+            return Err(Error::new(
+                ErrorKind::State,
+                op,
+                "random numbers are needed, but the context has no key",
+            )
+            .help("train with Ctx::train(key), evaluate with Ctx::eval()"));
         };
         let n = self.drawn.get();
         self.drawn.set(n + 1);

@@ -48,14 +48,15 @@ impl Backward for Tensor {
         let tensors: Vec<Tensor> = params.iter().map(|(_, p)| p.get()).collect();
         let grads = vjp_or_none(self, &Tensor::ones_like(self), &tensors.iter().collect::<Vec<_>>())?;
         if !params.is_empty() && grads.iter().all(Option::is_none) {
-            return Err(Error::new(ErrorKind::State, "backward", "the loss depends on none of the model's parameters")
-                .help("was it built under no_grad, detached, or computed with other parameters?"));
+            return Err(Error::new(
+                ErrorKind::State,
+                "backward",
+                "the loss depends on none of the model's parameters",
+            )
+            .help("was it built under no_grad, detached, or computed with other parameters?"));
         }
-        let entries = params
-            .into_iter()
-            .zip(grads)
-            .map(|((name, param), grad)| Entry { name, param, grad })
-            .collect();
+        let entries =
+            params.into_iter().zip(grads).map(|((name, param), grad)| Entry { name, param, grad }).collect();
         Ok(Grads { loss: self.clone(), entries })
     }
 }
@@ -90,7 +91,11 @@ impl Grads {
         let same = self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.param.same(&b.param));
         if !same {
-            return Err(Error::new(ErrorKind::State, "accumulate", "the gradients are of different parameters"));
+            return Err(Error::new(
+                ErrorKind::State,
+                "accumulate",
+                "the gradients are of different parameters",
+            ));
         }
         let entries = self
             .entries

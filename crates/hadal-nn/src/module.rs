@@ -94,12 +94,17 @@ pub trait Module {
                     new.checked()?;
                     changes.push((i, new.cast(now.dtype())));
                 }
-                Some((_, new)) => misshapen.push(format!("{name} is {} here, {} there", now.shape(), new.shape())),
+                Some((_, new)) => {
+                    misshapen.push(format!("{name} is {} here, {} there", now.shape(), new.shape()))
+                }
                 None => missing.push(name.clone()),
             }
         }
-        let unexpected: Vec<String> =
-            tensors.iter().filter(|(n, _)| !found.all.iter().any(|(m, _)| m == n)).map(|(n, _)| n.clone()).collect();
+        let unexpected: Vec<String> = tensors
+            .iter()
+            .filter(|(n, _)| !found.all.iter().any(|(m, _)| m == n))
+            .map(|(n, _)| n.clone())
+            .collect();
         let mut problems = Vec::new();
         if strict && !missing.is_empty() {
             problems.push(format!("missing: {}", missing.join(", ")));

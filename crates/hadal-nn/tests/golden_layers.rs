@@ -67,12 +67,13 @@ impl Case<'_> {
         let (args, w) = (&self.case["args"], self.input("weight").unwrap());
         let groups = args["groups"].as_u64().unwrap() as usize;
         let (i, o) = (w.dims()[0], w.dims()[1] * groups);
-        let layer = ConvTranspose::<N>::new(&Init::new(0).dtype(DType::F64), i, o, Spatial::from(&w.dims()[2..]))
-            .groups(groups)
-            .stride(numbers(&args["stride"]))
-            .padding(numbers(&args["padding"]))
-            .output_padding(numbers(&args["output_padding"]))
-            .dilation(numbers(&args["dilation"]));
+        let layer =
+            ConvTranspose::<N>::new(&Init::new(0).dtype(DType::F64), i, o, Spatial::from(&w.dims()[2..]))
+                .groups(groups)
+                .stride(numbers(&args["stride"]))
+                .padding(numbers(&args["padding"]))
+                .output_padding(numbers(&args["output_padding"]))
+                .dilation(numbers(&args["dilation"]));
         assert_eq!(layer.weight.shape(), *w.shape());
         self.run(if self.input("bias").is_some() { layer } else { layer.no_bias() }, &Ctx::eval())
     }
@@ -267,7 +268,9 @@ fn layers_equal_pytorch() {
         compare_case(&golden, case, &outcome, tol);
         *compared.entry(family).or_default() += 1;
     }
-    for (family, at_least) in [("conv", 29), ("pool", 60), ("norm", 30), ("unary", 100), ("index", 3), ("matmul", 4)] {
+    for (family, at_least) in
+        [("conv", 29), ("pool", 60), ("norm", 30), ("unary", 100), ("index", 3), ("matmul", 4)]
+    {
         let n = compared.get(family).copied().unwrap_or(0);
         assert!(n >= at_least, "{n} cases of family {family} compared, at least {at_least} expected");
     }

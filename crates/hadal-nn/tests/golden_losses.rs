@@ -24,7 +24,9 @@ fn loss(case: &Value, t: &dyn Fn(&str) -> Option<Tensor>) -> Option<Tensor> {
     Some(match case["op"].as_str().unwrap() {
         "mse_loss" => Mse::new().reduction(r).forward(&two().0, &two().1),
         "l1_loss" => L1::new().reduction(r).forward(&two().0, &two().1),
-        "smooth_l1_loss" => SmoothL1::new().beta(number("beta", 1.0)).reduction(r).forward(&two().0, &two().1),
+        "smooth_l1_loss" => {
+            SmoothL1::new().beta(number("beta", 1.0)).reduction(r).forward(&two().0, &two().1)
+        }
         "huber_loss" => Huber::new().delta(number("delta", 1.0)).reduction(r).forward(&two().0, &two().1),
         "cross_entropy" => {
             let mut l = CrossEntropy::new().reduction(r).label_smoothing(number("label_smoothing", 0.0));
@@ -109,7 +111,8 @@ fn losses_equal_pytorch() {
     let golden = Golden::load("ops");
     let mut compared = 0;
     for case in golden.cases.iter().filter(|c| c["family"] == "loss") {
-        let names: Vec<&str> = case["input_names"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        let names: Vec<&str> =
+            case["input_names"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
         let inputs: Vec<Tensor> =
             golden.list(case, "inputs").into_iter().map(|t| t.unwrap().requires_grad()).collect();
         let find = |name: &str| names.iter().position(|n| *n == name).map(|i| inputs[i].clone());

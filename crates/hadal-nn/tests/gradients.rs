@@ -32,7 +32,11 @@ fn linear_and_convolutions() {
     check("conv2d same", Conv2d::new(&i, 2, 2, 2).padding(Padding::Same).no_bias(), &[1, 2, 3, 3]);
     check("conv2d unbatched", Conv2d::new(&i, 1, 2, 2), &[1, 3, 3]);
     check("conv3d", Conv3d::new(&i, 1, 2, 2).padding(1), &[1, 1, 2, 3, 2]);
-    check("conv_transpose1d", ConvTranspose1d::new(&i, 2, 2, 3).stride(2).padding(1).output_padding(1), &[2, 2, 3]);
+    check(
+        "conv_transpose1d",
+        ConvTranspose1d::new(&i, 2, 2, 3).stride(2).padding(1).output_padding(1),
+        &[2, 2, 3],
+    );
     check("conv_transpose2d", ConvTranspose2d::new(&i, 2, 4, 2).stride([1, 2]).groups(2), &[1, 2, 2, 3]);
     check("conv_transpose3d", ConvTranspose3d::new(&i, 1, 1, 2).dilation([1, 2, 1]), &[1, 1, 2, 2, 2]);
 }
@@ -118,7 +122,8 @@ fn activations() {
 
 #[test]
 fn losses() {
-    let check = |name: &str, f: &dyn Fn(&[Tensor]) -> Tensor, xs: &[Tensor]| gradcheck(name, f, xs, 1e-6, 2e-6);
+    let check =
+        |name: &str, f: &dyn Fn(&[Tensor]) -> Tensor, xs: &[Tensor]| gradcheck(name, f, xs, 1e-6, 2e-6);
     let (a, b, c) = (randn(&[3, 4], 1), randn(&[3, 4], 2), randn(&[3, 4], 3));
     let sign = Tensor::new([1.0, -1.0, 1.0]);
     let (p, q) = (a.sigmoid().materialize().unwrap(), b.sigmoid().materialize().unwrap());

@@ -53,7 +53,13 @@ pub fn calculate_gain(nonlinearity: Nonlinearity) -> f64 {
 fn fans(op: &'static str, shape: &Shape) -> Result<(usize, usize), Tensor> {
     if shape.rank() < 2 {
         let message = format!("the fan of shape {shape} is not defined");
-        return Err(wrong(ErrorKind::Shape, op, message, &[], "two dimensions at least are needed: [out, in, ..]"));
+        return Err(wrong(
+            ErrorKind::Shape,
+            op,
+            message,
+            &[],
+            "two dimensions at least are needed: [out, in, ..]",
+        ));
     }
     let taps: usize = shape[2..].iter().product();
     Ok((shape[1] * taps, shape[0] * taps))
@@ -174,7 +180,13 @@ pub fn trunc_normal(
 ) -> Tensor {
     if !(low <= high && std >= 0.0) {
         let message = format!("standard deviation {std} cut off at {low} and {high}");
-        return wrong(ErrorKind::Value, "trunc_normal", message, &[], "low must not exceed high, std must not be negative");
+        return wrong(
+            ErrorKind::Value,
+            "trunc_normal",
+            message,
+            &[],
+            "low must not exceed high, std must not be negative",
+        );
     }
     // 2·Φ(x) - 1 of both ends: there the uniform numbers lie to which erfinv is applied.
     let end = |x: f64| if std > 0.0 { ((x - mean) / (std * std::f64::consts::SQRT_2)).erf_() } else { 0.0 };
@@ -198,7 +210,13 @@ pub fn dirac(shape: impl Into<Shape>, dtype: DType, groups: usize) -> Tensor {
     let shape = shape.into();
     if !(3..=5).contains(&shape.rank()) || groups == 0 || !shape[0].is_multiple_of(groups) {
         let message = format!("shape {shape} in {groups} groups");
-        return wrong(ErrorKind::Shape, "dirac", message, &[], "a convolution weight is [out, in / groups, kernel..]");
+        return wrong(
+            ErrorKind::Shape,
+            "dirac",
+            message,
+            &[],
+            "a convolution weight is [out, in / groups, kernel..]",
+        );
     }
     let per_group = shape[0] / groups;
     let middle = shape[2..].iter().fold(0, |at, &k| at * k + k / 2);
@@ -223,7 +241,13 @@ pub fn sparse(key: Key, shape: impl Into<Shape>, dtype: DType, sparsity: f64, st
     let shape = shape.into();
     if shape.rank() != 2 || !(0.0..=1.0).contains(&sparsity) {
         let message = format!("shape {shape} with a share of {sparsity} zeros");
-        return wrong(ErrorKind::Value, "sparse", message, &[], "a matrix and a share from 0 to 1 are needed");
+        return wrong(
+            ErrorKind::Value,
+            "sparse",
+            message,
+            &[],
+            "a matrix and a share from 0 to 1 are needed",
+        );
     }
     let zeros = (sparsity * shape[0] as f64).ceil() as usize;
     // The rank of each element in its column, in a random order.

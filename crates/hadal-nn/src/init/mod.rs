@@ -24,8 +24,8 @@ mod distributions;
 mod orthogonal;
 
 pub use distributions::{
-    Fan, Nonlinearity, calculate_gain, constant, dirac, eye, kaiming_normal, kaiming_uniform, normal, ones, sparse,
-    trunc_normal, uniform, xavier_normal, xavier_uniform, zeros,
+    Fan, Nonlinearity, calculate_gain, constant, dirac, eye, kaiming_normal, kaiming_uniform, normal, ones,
+    sparse, trunc_normal, uniform, xavier_normal, xavier_uniform, zeros,
 };
 pub use orthogonal::orthogonal;
 

@@ -276,7 +276,13 @@ impl Forward for PReLU {
         let channels = x.dims().get(1).copied().unwrap_or(1);
         if weight.numel() != 1 && weight.numel() != channels {
             let message = format!("{} weights for {channels} channels", weight.numel());
-            return wrong(ErrorKind::Shape, "PReLU", message, &[x, &weight], "give one weight, or one for each channel");
+            return wrong(
+                ErrorKind::Shape,
+                "PReLU",
+                message,
+                &[x, &weight],
+                "give one weight, or one for each channel",
+            );
         }
         x.prelu(&weight)
     }

@@ -99,7 +99,9 @@ impl<const N: usize> BatchNorm<N> {
 
     /// The running statistics with this batch in them.
     fn track(&self, mean: &Tensor, var: &Tensor, count: usize) {
-        let (Some(rm), Some(rv), Some(n)) = (&self.running_mean, &self.running_var, &self.num_batches_tracked) else {
+        let (Some(rm), Some(rv), Some(n)) =
+            (&self.running_mean, &self.running_var, &self.num_batches_tracked)
+        else {
             return;
         };
         no_grad(|| {
@@ -148,7 +150,8 @@ impl<const N: usize> Forward for BatchNorm<N> {
                 let count = x.numel() / c.max(1);
                 if count < 2 {
                     let message = format!("{count} values per channel have no variance");
-                    let help = "train with larger batches (drop a last batch of one), or evaluate with Ctx::eval()";
+                    let help =
+                        "train with larger batches (drop a last batch of one), or evaluate with Ctx::eval()";
                     return wrong(ErrorKind::Value, Self::NAME, message, &[x], help);
                 }
                 let axes: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();

@@ -58,7 +58,15 @@ impl<const N: usize> Conv<N> {
     #[track_caller]
     pub fn new(init: &Init, in_channels: usize, out_channels: usize, kernel: impl Into<Spatial>) -> Self {
         let tag = Tag::new(Self::NAME);
-        Self::seeded(tag, init.seeds(), in_channels, out_channels, kernel.into(), ConvOptions::default(), true)
+        Self::seeded(
+            tag,
+            init.seeds(),
+            in_channels,
+            out_channels,
+            kernel.into(),
+            ConvOptions::default(),
+            true,
+        )
     }
 
     #[track_caller]
@@ -71,13 +79,15 @@ impl<const N: usize> Conv<N> {
         options: ConvOptions,
         bias: bool,
     ) -> Self {
-        let (weight, fan_in) = match weight_shape(Self::NAME, N, [in_channels, out_channels], &kernel, options.groups) {
-            Ok(shape) => {
-                let fan_in = shape[1..].iter().product();
-                (seeds.weight(shape, fan_in), fan_in)
-            }
-            Err(bad) => (Param::new(bad), 0),
-        };
+        let _layer = hadal_tensor::enter(&tag);
+        let (weight, fan_in) =
+            match weight_shape(Self::NAME, N, [in_channels, out_channels], &kernel, options.groups) {
+                Ok(shape) => {
+                    let fan_in = shape[1..].iter().product();
+                    (seeds.weight(shape, fan_in), fan_in)
+                }
+                Err(bad) => (Param::new(bad), 0),
+            };
         let bias = bias.then(|| seeds.bias(out_channels, fan_in));
         Conv { tag, weight, bias, seeds, in_channels, out_channels, kernel, options }
     }
@@ -126,7 +136,13 @@ pub(super) fn weight_shape(
     };
     if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
         let message = format!("{inputs} and {outputs} channels in {groups} groups");
-        return Err(wrong(ErrorKind::Value, name, message, &[], "both numbers of channels must be multiples of groups"));
+        return Err(wrong(
+            ErrorKind::Value,
+            name,
+            message,
+            &[],
+            "both numbers of channels must be multiples of groups",
+        ));
     }
     Ok([outputs, inputs / groups].into_iter().chain(taps).collect())
 }
@@ -150,7 +166,13 @@ impl<const N: usize> Forward for Conv<N> {
 
 /// What a convolution asks of its input's rank and channels.
 #[track_caller]
-pub(super) fn check(name: &'static str, n: usize, x: &Tensor, weight: &Tensor, want: usize) -> Result<(), Tensor> {
+pub(super) fn check(
+    name: &'static str,
+    n: usize,
+    x: &Tensor,
+    weight: &Tensor,
+    want: usize,
+) -> Result<(), Tensor> {
     match channels(x, n) {
         _ if x.is_poisoned() => Err(x.clone()),
         _ if weight.is_poisoned() => Err(weight.clone()),

@@ -70,6 +70,7 @@ impl<const N: usize> ConvTranspose<N> {
     /// Weight and bias drawn for the options as they are.
     #[track_caller]
     fn drawn(mut self, bias: bool) -> Self {
+        let _layer = hadal_tensor::enter(&self.tag);
         let mut fan_in = 0;
         let channels = [self.out_channels, self.in_channels];
         self.weight = match weight_shape(Self::NAME, N, channels, &self.kernel, self.options.groups) {

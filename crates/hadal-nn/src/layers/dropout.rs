@@ -110,7 +110,13 @@ impl<const N: usize> Forward for ChannelDropout<N> {
         let _layer = cx.enter(&self.tag);
         if channels(x, N).is_none() {
             let message = format!("the input has {} dimensions, {} are needed", x.rank(), N + 2);
-            return wrong(ErrorKind::Shape, Self::NAME, message, &[x], &format!("the input is {}", layout(N)));
+            return wrong(
+                ErrorKind::Shape,
+                Self::NAME,
+                message,
+                &[x],
+                &format!("the input is {}", layout(N)),
+            );
         }
         let mut shape = x.dims().to_vec();
         let spatial = shape.len() - N;
@@ -153,7 +159,13 @@ impl Forward for AlphaDropout {
         let _layer = cx.enter(&self.tag);
         let p = self.p;
         if !(0.0..=1.0).contains(&p) {
-            return wrong(ErrorKind::Value, "AlphaDropout", format!("a probability of {p}"), &[x], "p is from 0 to 1");
+            return wrong(
+                ErrorKind::Value,
+                "AlphaDropout",
+                format!("a probability of {p}"),
+                &[x],
+                "p is from 0 to 1",
+            );
         }
         if !cx.is_train() || p == 0.0 {
             return x.clone();

@@ -48,6 +48,7 @@ impl Embedding {
     /// end.
     #[track_caller]
     pub fn padding_idx(mut self, index: isize) -> Embedding {
+        let _layer = hadal_tensor::enter(&self.tag);
         let table = self.weight.get();
         let rows = table.dims().first().copied().unwrap_or(0);
         let row = if index < 0 { index + rows as isize } else { index };

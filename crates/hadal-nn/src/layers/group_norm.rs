@@ -154,7 +154,9 @@ impl<const N: usize> InstanceNorm<N> {
 
     /// The mean over the batch of each example's statistics enters the running ones.
     fn track(&self, x: &Tensor, spatial: usize) {
-        let (Some(rm), Some(rv), Some(n)) = (&self.running_mean, &self.running_var, &self.num_batches_tracked) else {
+        let (Some(rm), Some(rv), Some(n)) =
+            (&self.running_mean, &self.running_var, &self.num_batches_tracked)
+        else {
             return;
         };
         no_grad(|| {
@@ -173,7 +175,13 @@ impl<const N: usize> Forward for InstanceNorm<N> {
         let _layer = cx.enter(&self.tag);
         if channels(x, N) != Some(self.features) {
             let message = format!("the input must have {} dimensions and {} channels", N + 2, self.features);
-            return wrong(ErrorKind::Shape, Self::NAME, message, &[x], &format!("the input is {}", layout(N)));
+            return wrong(
+                ErrorKind::Shape,
+                Self::NAME,
+                message,
+                &[x],
+                &format!("the input is {}", layout(N)),
+            );
         }
         if x.rank() == N + 1 {
             return self.forward(&x.unsqueeze(0), cx).squeeze(0);
@@ -197,7 +205,13 @@ impl<const N: usize> Forward for InstanceNorm<N> {
         let spatial: usize = x.dims()[2..].iter().product();
         if spatial < 2 {
             let message = format!("{spatial} spatial values have no variance");
-            return wrong(ErrorKind::Value, Self::NAME, message, &[x], "normalize larger images, or use LayerNorm");
+            return wrong(
+                ErrorKind::Value,
+                Self::NAME,
+                message,
+                &[x],
+                "normalize larger images, or use LayerNorm",
+            );
         }
         if cx.is_train() {
             self.track(x, spatial);

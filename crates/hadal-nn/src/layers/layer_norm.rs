@@ -117,7 +117,11 @@ impl Forward for RMSNorm {
             return bad;
         }
         let epsilon = if x.dtype() == hadal_core::DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
-        x.rms_norm(&self.normalized_shape, self.weight.as_ref().map(Param::get).as_ref(), self.eps.unwrap_or(epsilon))
+        x.rms_norm(
+            &self.normalized_shape,
+            self.weight.as_ref().map(Param::get).as_ref(),
+            self.eps.unwrap_or(epsilon),
+        )
     }
 }
 
@@ -130,5 +134,11 @@ fn check(name: &'static str, x: &Tensor, normalized: &Shape) -> Result<(), Tenso
         return Ok(());
     }
     let message = format!("the input's last sizes are not normalized_shape, {normalized}");
-    Err(wrong(ErrorKind::Shape, name, message, &[x], "normalized_shape names the sizes of the last dimensions"))
+    Err(wrong(
+        ErrorKind::Shape,
+        name,
+        message,
+        &[x],
+        "normalized_shape names the sizes of the last dimensions",
+    ))
 }

@@ -173,7 +173,13 @@ impl<const N: usize> Forward for LazyConv<N> {
         let Some(inputs) = channels(x, N) else {
             let _layer = cx.enter(&self.tag);
             let message = format!("the input has {} dimensions, {} are needed", x.rank(), N + 2);
-            return wrong(ErrorKind::Shape, Self::NAME, message, &[x], &format!("the input is {}", layout(N)));
+            return wrong(
+                ErrorKind::Shape,
+                Self::NAME,
+                message,
+                &[x],
+                &format!("the input is {}", layout(N)),
+            );
         };
         let layer = self.layer.get_or_init(|| {
             let (kernel, options) = (self.kernel.clone(), self.options.clone());

@@ -23,8 +23,8 @@ pub use embedding::Embedding;
 pub use group_norm::{GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
 pub use layer_norm::{LayerNorm, RMSNorm};
 pub use lazy::{
-    LazyBatchNorm, LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d, LazyConv, LazyConv1d, LazyConv2d, LazyConv3d,
-    LazyLinear,
+    LazyBatchNorm, LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d, LazyConv, LazyConv1d, LazyConv2d,
+    LazyConv3d, LazyLinear,
 };
 pub use linear::Linear;
 pub use pool::*;
@@ -53,7 +53,8 @@ pub(crate) fn wrong(
     if !help.is_empty() {
         e = e.help(help);
     }
-    let (shape, dtype) = operands.first().map_or((Shape::default(), DType::F32), |t| (t.shape().clone(), t.dtype()));
+    let (shape, dtype) =
+        operands.first().map_or((Shape::default(), DType::F32), |t| (t.shape().clone(), t.dtype()));
     Tensor::poison(e, &shape, dtype)
 }
 

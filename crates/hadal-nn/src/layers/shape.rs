@@ -50,7 +50,13 @@ impl Forward for Flatten {
         let (start, end) = (from_front(self.start_dim), from_front(self.end_dim));
         if !(0 <= start && start <= end && end < rank) {
             let message = format!("dimensions {} to {} of {rank}", self.start_dim, self.end_dim);
-            return wrong(ErrorKind::Shape, "Flatten", message, &[x], "the first to join must not come after the last");
+            return wrong(
+                ErrorKind::Shape,
+                "Flatten",
+                message,
+                &[x],
+                "the first to join must not come after the last",
+            );
         }
         let (start, end) = (start as usize, end as usize);
         let mut dims = x.dims()[..start].to_vec();

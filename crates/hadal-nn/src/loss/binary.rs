@@ -100,7 +100,13 @@ impl BceWithLogits {
         const OP: &str = "binary_cross_entropy_with_logits";
         for w in [&self.weight, &self.pos_weight].into_iter().flatten() {
             if !fits(w, input) {
-                return wrong(ErrorKind::Shape, OP, "a weight does not fit the input", &[input, target, w], "");
+                return wrong(
+                    ErrorKind::Shape,
+                    OP,
+                    "a weight does not fit the input",
+                    &[input, target, w],
+                    "",
+                );
             }
         }
         paired(OP, [input, target], self.reduction, |[x, y]| {

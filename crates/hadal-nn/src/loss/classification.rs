@@ -32,7 +32,12 @@ pub struct CrossEntropy {
 
 impl Default for CrossEntropy {
     fn default() -> Self {
-        CrossEntropy { weight: None, ignore_index: Some(-100), label_smoothing: 0.0, reduction: Reduction::Mean }
+        CrossEntropy {
+            weight: None,
+            ignore_index: Some(-100),
+            label_smoothing: 0.0,
+            reduction: Reduction::Mean,
+        }
     }
 }
 
@@ -97,7 +102,13 @@ impl CrossEntropy {
         })
     }
 
-    fn of_probabilities(&self, classes: &Classes, distance: &Tensor, log_sum: &Tensor, target: &Tensor) -> Tensor {
+    fn of_probabilities(
+        &self,
+        classes: &Classes,
+        distance: &Tensor,
+        log_sum: &Tensor,
+        target: &Tensor,
+    ) -> Tensor {
         let mut p = target.cast_like(distance);
         if self.label_smoothing > 0.0 {
             p = p * (1.0 - self.label_smoothing) + self.label_smoothing / classes.count as f64;
@@ -226,7 +237,13 @@ impl MultiMargin {
         const OP: &str = "multi_margin_loss";
         if !matches!(self.p, 1 | 2) || input.rank() > 2 {
             let message = format!("a power of {} for an input of {} dimensions", self.p, input.rank());
-            return wrong(ErrorKind::Value, OP, message, &[input, target], "p is 1 or 2, the input [n, c] or [c]");
+            return wrong(
+                ErrorKind::Value,
+                OP,
+                message,
+                &[input, target],
+                "p is 1 or 2, the input [n, c] or [c]",
+            );
         }
         let classes = match Classes::of(OP, input, target, self.weight.as_ref(), false) {
             Ok(c) => c,
@@ -292,7 +309,8 @@ impl Classes {
             }
             if target.dims() != want {
                 let message = format!("the target of this input has the shape {want:?}");
-                let help = "the classes are dimension 1 of the input; class indices have its shape without them";
+                let help =
+                    "the classes are dimension 1 of the input; class indices have its shape without them";
                 return Err(wrong(ErrorKind::Shape, op, message, &operands, help));
             }
         }
@@ -330,7 +348,12 @@ impl Classes {
 }
 
 /// The examples that count, reduced; the mean divides by their number or the sum of their weights.
-fn weighted_mean(loss: &Tensor, kept: Option<&Tensor>, weight: Option<&Tensor>, reduction: Reduction) -> Tensor {
+fn weighted_mean(
+    loss: &Tensor,
+    kept: Option<&Tensor>,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+) -> Tensor {
     let only_kept = |t: &Tensor| kept.map_or_else(|| t.clone(), |k| k.where_(t, 0.0));
     let loss = only_kept(loss);
     match (reduction, kept, weight) {

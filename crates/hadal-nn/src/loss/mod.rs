@@ -26,8 +26,8 @@ pub use binary::{
 };
 pub use classification::{CrossEntropy, MultiMargin, Nll, cross_entropy, multi_margin_loss, nll_loss};
 pub use embedding::{
-    CosineEmbedding, HingeEmbedding, MarginRanking, TripletMargin, cosine_embedding_loss, hinge_embedding_loss,
-    margin_ranking_loss, triplet_margin_loss,
+    CosineEmbedding, HingeEmbedding, MarginRanking, TripletMargin, cosine_embedding_loss,
+    hinge_embedding_loss, margin_ranking_loss, triplet_margin_loss,
 };
 pub use regression::{
     GaussianNll, Huber, L1, Mse, PoissonNll, SmoothL1, gaussian_nll_loss, huber_loss, l1_loss, mse_loss,
@@ -99,8 +99,9 @@ pub(crate) fn paired(
 macro_rules! with_reduction {
     ($($t:ty),*) => { $(impl $t {
         /// What becomes of the losses of the elements; their mean unless set.
-        pub fn reduction(self, reduction: $crate::loss::Reduction) -> Self {
-            Self { reduction, ..self }
+        pub fn reduction(mut self, reduction: $crate::loss::Reduction) -> Self {
+            self.reduction = reduction;
+            self
         }
     })* };
 }

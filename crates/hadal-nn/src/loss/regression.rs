@@ -105,7 +105,13 @@ impl SmoothL1 {
         const OP: &str = "smooth_l1_loss";
         let beta = self.beta;
         if beta.is_nan() || beta < 0.0 {
-            return wrong(ErrorKind::Value, OP, format!("a beta of {beta}"), &[input, target], "it must be at least 0");
+            return wrong(
+                ErrorKind::Value,
+                OP,
+                format!("a beta of {beta}"),
+                &[input, target],
+                "it must be at least 0",
+            );
         }
         paired(OP, [input, target], self.reduction, |[x, y]| {
             let d = (x - y).abs();
@@ -156,7 +162,13 @@ impl Huber {
         const OP: &str = "huber_loss";
         let delta = self.delta;
         if delta.is_nan() || delta <= 0.0 {
-            return wrong(ErrorKind::Value, OP, format!("a delta of {delta}"), &[input, target], "it must be positive");
+            return wrong(
+                ErrorKind::Value,
+                OP,
+                format!("a delta of {delta}"),
+                &[input, target],
+                "it must be positive",
+            );
         }
         paired(OP, [input, target], self.reduction, |[x, y]| {
             let d = (x - y).abs();
@@ -216,14 +228,21 @@ impl GaussianNll {
         const OP: &str = "gaussian_nll_loss";
         let dims = input.dims();
         if dims != target.dims() {
-            return wrong(ErrorKind::Shape, OP, "input and target differ in shape", &[input, target, var], "");
+            return wrong(
+                ErrorKind::Shape,
+                OP,
+                "input and target differ in shape",
+                &[input, target, var],
+                "",
+            );
         }
         let var = match var.dims().len() + 1 == dims.len() && dims.starts_with(var.dims()) {
             true => var.unsqueeze(-1),
             false => var.clone(),
         };
         let last = dims.len().saturating_sub(1);
-        let one_wide = var.rank() == dims.len() && var.dims()[..last] == dims[..last] && var.dims().last() == Some(&1);
+        let one_wide =
+            var.rank() == dims.len() && var.dims()[..last] == dims[..last] && var.dims().last() == Some(&1);
         if var.dims() != dims && !one_wide {
             let help = "a variance for each element, or one for each row";
             return wrong(ErrorKind::Shape, OP, "the variance does not fit", &[input, target, &var], help);

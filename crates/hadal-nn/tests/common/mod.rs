@@ -159,7 +159,8 @@ pub fn compare_case(golden: &Golden, case: &Value, outcome: &Outcome, tol: f64) 
     let (cotangents, grads) = (golden.list(case, "cotangents"), golden.list(case, "grads"));
     for (i, (want, input)) in grads.iter().zip(&outcome.inputs).enumerate() {
         let Some(want) = want else { continue };
-        let input = input.as_ref().unwrap_or_else(|| panic!("{name}: the gradient of input {i} is not compared"));
+        let input =
+            input.as_ref().unwrap_or_else(|| panic!("{name}: the gradient of input {i} is not compared"));
         let mut sum: Option<Tensor> = None;
         for (y, c) in outcome.outputs.iter().zip(&cotangents) {
             let Some(c) = c else { continue };
