@@ -196,12 +196,12 @@ folds! {
     Prod i64 => i64 => i64, 1, |x| x, |a, b| a.wrapping_mul(b);
     Prod u8 => i64 => i64, 1, |x| x as i64, |a, b| a & b;
     // A NaN wins: it is taken when met and then never less than anything.
-    Max f32 => f32 => f64, f32::NEG_INFINITY, |x| x, |a, b| if (b > a) | (b != b) { b } else { a };
-    Max f64 => f64 => f64, f64::NEG_INFINITY, |x| x, |a, b| if (b > a) | (b != b) { b } else { a };
+    Max f32 => f32 => f64, f32::NEG_INFINITY, |x| x, |a, b| if (b > a) | b.is_nan() { b } else { a };
+    Max f64 => f64 => f64, f64::NEG_INFINITY, |x| x, |a, b| if (b > a) | b.is_nan() { b } else { a };
     Max i64 => i64 => i64, i64::MIN, |x| x, |a, b| if b > a { b } else { a };
     Max u8 => i64 => i64, i64::MIN, |x| x as i64, |a, b| if b > a { b } else { a };
-    Min f32 => f32 => f64, f32::INFINITY, |x| x, |a, b| if (b < a) | (b != b) { b } else { a };
-    Min f64 => f64 => f64, f64::INFINITY, |x| x, |a, b| if (b < a) | (b != b) { b } else { a };
+    Min f32 => f32 => f64, f32::INFINITY, |x| x, |a, b| if (b < a) | b.is_nan() { b } else { a };
+    Min f64 => f64 => f64, f64::INFINITY, |x| x, |a, b| if (b < a) | b.is_nan() { b } else { a };
     Min i64 => i64 => i64, i64::MAX, |x| x, |a, b| if b < a { b } else { a };
     Min u8 => i64 => i64, i64::MAX, |x| x as i64, |a, b| if b < a { b } else { a };
     Any f32 => i64 => i64, 0, |x| (x != 0.0) as i64, |a, b| a | b;

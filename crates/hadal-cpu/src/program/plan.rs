@@ -274,7 +274,7 @@ impl Builder<'_> {
         let shape = &self.program.shape;
         let row = shape.last().copied().unwrap_or(1) * dtype.size();
         // Reductions begin blocks at rows.
-        let aligned = row % ALIGN == 0 || self.program.outputs.iter().all(|o| o.reduce.is_none());
+        let aligned = row.is_multiple_of(ALIGN) || self.program.outputs.iter().all(|o| o.reduce.is_none());
         if !aligned || dtype != dtype.compute() || shape.numel() * dtype.size() < STREAM {
             return None;
         }

@@ -198,3 +198,40 @@ fn one_register_leaves_twice_and_dead_code_is_dropped() {
     b.store(y).store(y).store(rx).store(rx).store(wide).store(e).store(again);
     check(&b.0, &[&x, &h], "several outputs");
 }
+
+#[test]
+fn large_transposed_inputs() {
+    let mut rng = Lcg(12);
+    for (a, y) in [(DType::F32, DType::F32), (DType::F16, DType::U8), (DType::I64, DType::Bool)] {
+        let x = Host::random(&[400, 300], a, -3.0, 3.0, &mut rng).with(|l| l.permute(&[1, 0]));
+        let y = Host::random(&[400, 300], y, -3.0, 3.0, &mut rng).with(|l| l.permute(&[1, 0]));
+        let y_dtype = y.dtype;
+        check(&two_outputs(&[300, 400], a, y_dtype).0, &[&x, &y], &format!("transposed {a}"));
+    }
+}
+
+#[test]
+fn outputs_stored_past_the_caches() {
+    // More than 16 MiB each; rows that are whole cache lines, rows that are not, and a ragged end.
+    for shape in [&[4_300_001][..], &[2100, 2048], &[4200, 1023]] {
+        let n: usize = shape.iter().product();
+        let value = |i: usize| (i % 1000) as f32 * 0.25 - 100.0;
+        let x = Host::new(shape, DType::F32, |i| Val::F32(value(i)));
+        let mut b = Builder::new(shape);
+        let r = b.load(0, DType::F32);
+        let y = b.unary(UnaryOp::Square, r);
+        let z = b.binary(BinaryOp::Add, y, r);
+        let t = b.cast(z, DType::F64);
+        b.store(z).store(t);
+        let plain = run_raw(&b.0, &[&x]).expect("a valid program");
+        b.reduce(z, hadal_core::ops::ReduceOp::Max, &[0]);
+        let with_sum = run_raw(&b.0, &[&x]).expect("a valid program");
+        for out in [plain, with_sum] {
+            let (z, t) = (out[0].0.as_slice::<f32>(), out[1].0.as_slice::<f64>());
+            for i in 0..n {
+                let want = value(i) * value(i) + value(i);
+                assert!(z[i] == want && t[i] == want as f64, "{shape:?} at {i}: {} {}", z[i], t[i]);
+            }
+        }
+    }
+}
