@@ -249,6 +249,22 @@ fn large_shapes_cross_every_block_border() {
     }
 }
 
+/// Extents far beyond the arrays cost neither memory nor time.
+#[test]
+fn far_taps_and_strides_are_skipped() {
+    let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
+    let mut rng = Lcg(51);
+    let far = 1 << 30;
+    let dilated =
+        Window { input: 6, kernel: 3, stride: 1, pad_lo: far, pad_hi: far, dilation: far, output: 6 };
+    let leaping = Window { input: 3, kernel: 2, stride: far, pad_lo: far, pad_hi: far, dilation: 1, output: 3 };
+    for (co, w) in [(2, dilated), (9, dilated), (2, leaping), (9, leaping)] {
+        let near = Window { input: 5, kernel: 3, output: 5, pad_lo: 1, pad_hi: 1, ..Window::UNIT };
+        let g = ConvGeometry { batch: 2, in_channels: 3, out_channels: co, groups: 1, windows: [Window::UNIT, near, w], spatial: 2 };
+        compare(&Case::<f64>::random(&mut rng, g), 1e-11, "far");
+    }
+}
+
 #[test]
 fn empty_arrays_are_fine() {
     let side = Window { input: 3, kernel: 3, output: 1, ..Window::UNIT };

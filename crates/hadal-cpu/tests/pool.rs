@@ -15,6 +15,15 @@ static GLOBAL: Mutex<()> = Mutex::new(());
 
 fn geometry(rng: &mut Lcg) -> PoolGeometry {
     let spatial = rng.pick(&[1, 2, 2, 3]);
+    if rng.range(0, 9) == 0 {
+        // Far apart: nothing may be proportional to these sizes.
+        let far = 1 << 30;
+        let apart = Window { input: 5, kernel: 2, stride: 1, pad_lo: 0, pad_hi: far, dilation: far, output: 5 };
+        let leap = Window { input: 3, kernel: 2, stride: far, pad_lo: 0, pad_hi: far, dilation: 1, output: 1 };
+        let near = Window { input: 6, kernel: 2, stride: 2, output: 3, ..Window::UNIT };
+        let windows = [near, rng.pick(&[apart, leap, near]), rng.pick(&[apart, leap])];
+        return PoolGeometry { planes: 2, windows, spatial: 3 };
+    }
     loop {
         let mut windows = [Window::UNIT; 3];
         for w in &mut windows[3 - spatial..] {

@@ -18,6 +18,7 @@ use hadal_core::ops::{ConvGeometry, Window};
 use hadal_core::Element;
 use half::{bf16, f16};
 use plan::Axis;
+use std::ops::Range;
 
 /// Largest extent and channel count: far above any use, and small enough that products of two stay
 /// in range.
@@ -195,13 +196,22 @@ fn forward<T: Real + MatmulElement>(x: &[T], w: &[T], y: &mut [T], g: &ConvGeome
     if k == 0 {
         return empty_sum(y, (g.batch, g.out_channels), e);
     }
+    let kernel = g.windows.map(|w| w.kernel);
+    let volume: usize = kernel.iter().product();
+    let taps = plan.kernel_index(kernel);
     let ks = T::kernels();
-    let pack = |group: usize, first: usize, count: usize, range: std::ops::Range<usize>, dst: &mut [T]| {
-        let w = &w[group * results * k..][..results * k];
-        let src = Operand { ptr: w.as_ptr(), lane: k as isize, step: 1 };
-        // SAFETY: rows `first` to `first + count` and the range of k lie inside the group's weights;
-        // `dst` has `count * range.len()` elements.
-        unsafe { pack_panel(ks, src, count, first, count, (range.start, range.len()), dst.as_mut_ptr()) }
+    let pack = |group: usize, first: usize, count: usize, range: Range<usize>, dst: &mut [T]| {
+        let w = &w[group * results * sources * volume..][..results * sources * volume];
+        if taps.len() == volume {
+            let src = Operand { ptr: w.as_ptr(), lane: k as isize, step: 1 };
+            // SAFETY: rows `first` to `first + count` and the range of k lie inside the group's
+            // weights; `dst` has `count * range.len()` elements.
+            return unsafe { pack_panel(ks, src, count, first, count, (range.start, range.len()), dst.as_mut_ptr()) };
+        }
+        for (k, row) in range.zip(dst.chunks_exact_mut(count)) {
+            let at = (first * sources + k / taps.len()) * volume + taps[k % taps.len()];
+            row.iter_mut().zip(w[at..].iter().step_by(sources * volume)).for_each(|(d, &s)| *d = s);
+        }
     };
     correlate(&c, &plan, &pack, y);
 }
@@ -229,7 +239,7 @@ fn input_grad<T: Real + MatmulElement>(dy: &[T], w: &[T], dx: &mut [T], g: &Conv
             for x in &axes[2] {
                 let plan = correlate::plan([z.clone(), y.clone(), x.clone()], &c);
                 let taps = plan.kernel_index(kernel);
-                let pack = |group: usize, first: usize, count: usize, range: std::ops::Range<usize>, dst: &mut [T]| {
+                let pack = |group: usize, first: usize, count: usize, range: Range<usize>, dst: &mut [T]| {
                     for (k, row) in range.zip(dst.chunks_exact_mut(count)) {
                         let (o, tap) = (k / taps.len(), taps[k % taps.len()]);
                         let at = ((group * sources + o) * results + first) * volume + tap;

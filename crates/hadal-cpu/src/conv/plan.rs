@@ -43,7 +43,13 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    fn new(source: usize, count: usize, step: usize, place: [usize; 3], taps: Vec<(usize, isize)>) -> Axis {
+    fn new(source: usize, count: usize, step: usize, place: [usize; 3], mut taps: Vec<(usize, isize)>) -> Axis {
+        // Taps that meet nothing but padding add nothing, and could be any distance away.
+        let last = (count.saturating_sub(1) * step) as isize;
+        taps.retain(|&(_, tap)| {
+            let first = if tap < 0 { tap + (-tap as usize).div_ceil(step) as isize * step as isize } else { tap };
+            first < source as isize && first - tap <= last
+        });
         let origin = taps.iter().map(|t| t.1).min().unwrap_or(0);
         let split = |t: &(usize, isize)| ((t.1 - origin) as usize % step, (t.1 - origin) as usize / step);
         let mut phases: Vec<usize> = taps.iter().map(|t| split(t).0).collect();

@@ -31,6 +31,9 @@ struct Job<'a, T> {
     dy: &'a [T],
     plan: Plan,
     offsets: Vec<isize>,
+    /// The place of each tap in the kernel, and the size of the kernel.
+    index: Vec<usize>,
+    volume: usize,
     /// Channels of a group; channels of a task.
     channels: usize,
     block: usize,
@@ -44,7 +47,7 @@ pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut
     let channels = g.in_channels / g.groups;
     let outs = g.out_channels / g.groups;
     let axes = [0, 1, 2].map(|d| Axis::forward(&g.windows[d]));
-    let taps: usize = g.windows.iter().map(|w| w.kernel).product();
+    let taps: usize = axes.iter().map(Axis::taps).product();
     let images = g.batch;
     // All channels of a group where a row of them fits the budget, else blocks of channels.
     let row = axes[0].taps() * axes[1].phases.len() * axes[2].phases.len() * (axes[1].reach + 4)
@@ -54,16 +57,22 @@ pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut
     block = block.min(channels.div_ceil(blocks_wanted));
     block = channels.div_ceil(channels.div_ceil(block));
     let plan = Plan::new(axes, block, COPY, usize::MAX >> 8);
+    let kernel = g.windows.map(|w| w.kernel);
+    let index = plan.kernel_index(kernel);
+    let volume = kernel.iter().product();
     let units = images * plan.areas();
     let partial = g.groups * channels * taps * outs.next_multiple_of(64);
     let wanted = TASKS.div_ceil(g.groups * channels.div_ceil(block));
     let chunks = wanted.min(MAX_CHUNKS).min(MAX_PARTIAL / partial.max(1)).min(units).max(1);
-    if units == 0 {
+    if units == 0 || index.len() < volume {
+        // Weights that meet nothing but padding.
         dw.fill(T::ZERO);
+    }
+    if units * index.len() == 0 {
         return;
     }
     let offsets = plan.offsets(block);
-    let job = Job { g, x, dy, plan, offsets, channels, block, outs, chunks };
+    let job = Job { g, x, dy, plan, offsets, index, volume, channels, block, outs, chunks };
     if outs < LANES_ALONG_CHANNELS { job.along_pixels(dw) } else { job.along_channels(dw) }
 }
 
@@ -91,6 +100,11 @@ impl<T: Real> Job<'_, T> {
             self.plan.fill(area, &self.x[first..][..n * source], n, copy);
             f(image, area, copy);
         }
+    }
+
+    /// The place of row `i` (channel, tap) among the weights of an output channel.
+    fn place(&self, i: usize) -> usize {
+        i / self.index.len() * self.volume + self.index[i % self.index.len()]
     }
 
     /// Where the output gradient of a channel, image and area begins.
@@ -183,9 +197,11 @@ impl<T: Real> Job<'_, T> {
                 }
             }
             for o in 0..outs {
-                // SAFETY: these weights belong to this task.
-                let row = unsafe { dw.slice((group * outs + o) * rows + first, count) };
-                row.iter_mut().enumerate().for_each(|(i, d)| *d = total[i * width + o]);
+                let weights = (group * outs + o) * self.channels * self.volume;
+                for i in 0..count {
+                    // SAFETY: these weights belong to this task.
+                    unsafe { *dw.get().add(weights + self.place(first + i)) = total[i * width + o] };
+                }
             }
         });
     }
@@ -193,11 +209,11 @@ impl<T: Real> Job<'_, T> {
     fn along_pixels(&self, dw: &mut [T]) {
         let (outs, taps) = (self.outs, self.plan.taps());
         let ks = T::kernels();
-        let len = dw.len();
+        let rows = self.channels * taps;
+        let len = self.g.out_channels * rows;
         let mut sums = Scratch::<T>::new(self.chunks * len);
         let sums = sums.slice();
         let out = SendPtr::new(sums.as_mut_ptr());
-        let rows = self.channels * taps;
         self.tasks(&|group, c0, n, chunk| {
             let at = |o: usize| chunk * len + (group * outs + o) * rows + c0 * taps;
             for o in 0..outs {
@@ -224,8 +240,9 @@ impl<T: Real> Job<'_, T> {
                 }
             });
         });
-        for (i, d) in dw.iter_mut().enumerate() {
-            *d = (1..self.chunks).fold(sums[i], |t, chunk| t + sums[chunk * len + i]);
+        for i in 0..len {
+            let at = i / rows * self.channels * self.volume + self.place(i % rows);
+            dw[at] = (1..self.chunks).fold(sums[i], |t, chunk| t + sums[chunk * len + i]);
         }
     }
 }
