@@ -329,14 +329,6 @@ impl Tensor {
     pub fn is_evaluated(&self) -> bool {
         self.0.has_value()
     }
-    /// The value of a constant node.
-    pub(crate) fn as_fill(&self) -> Option<Scalar> {
-        match self.0.op {
-            // A tracked one is a parameter that still has its first value: a gradient by it is wanted.
-            Op::Fill(s) if !self.0.tracked => Some(s),
-            _ => None,
-        }
-    }
     /// Whether this and `other` are the same node.
     pub fn same(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

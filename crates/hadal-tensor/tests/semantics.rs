@@ -100,6 +100,16 @@ fn an_intermediate_result_can_be_differentiated_by() {
 }
 
 #[test]
+fn gradients_by_constants_are_not_folded_away() {
+    let b = Tensor::zeros([1], DType::F32);
+    let y = (Tensor::ones([4, 1], DType::F32) + &b).square().sum(..);
+    assert_eq!(vec(&grad(&y, &[&b]).unwrap()[0]), [8.0]);
+    let h = Tensor::ones([2], DType::F64);
+    let g = grad(&(h.cast(DType::F32) * 3.0).sum(..), &[&h]).unwrap().remove(0);
+    assert_eq!(g.to_vec::<f64>().unwrap(), [3.0, 3.0]);
+}
+
+#[test]
 fn a_missing_path_is_an_error_that_says_why() {
     let x = Tensor::from_slice(&[2.0f32]);
     let e = grad(&x.detach().sum(..), &[&x]).unwrap_err().to_string();

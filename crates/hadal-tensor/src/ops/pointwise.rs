@@ -173,9 +173,6 @@ impl Tensor {
         if dtype == self.dtype() {
             return self.clone();
         }
-        if let Some(s) = self.as_fill() {
-            return Tensor::fill(self.shape().clone(), s.cast(self.dtype()).cast(dtype), dtype);
-        }
         Tensor::make(Op::Cast, smallvec![self.clone()], self.shape().clone(), dtype)
     }
 

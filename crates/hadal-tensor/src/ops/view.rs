@@ -65,13 +65,10 @@ impl From<&Slice> for Slice {
 }
 
 impl Tensor {
-    /// A view node; constants stay constants.
+    /// A view node.
     #[track_caller]
     pub(crate) fn view_as(&self, op: Op, shape: Shape) -> Tensor {
-        match self.as_fill() {
-            Some(s) => Tensor::fill(shape, s, self.dtype()),
-            None => Tensor::make(op, smallvec![self.clone()], shape, self.dtype()),
-        }
+        Tensor::make(op, smallvec![self.clone()], shape, self.dtype())
     }
 
     /// The same elements in another shape; one size may be -1, to be worked out.

@@ -95,7 +95,12 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
                 nodes[n as usize].uses += 1;
             }
             index.insert(tensor.0.id, nodes.len() as u32);
-            let kind = kind_of(&tensor);
+            let mut kind = kind_of(&tensor);
+            let mut numbers = numbers;
+            if let Some(s) = folded(&tensor, kind, &numbers, &nodes) {
+                kind = Kind::Const(s);
+                numbers.clear();
+            }
             nodes.push(PlanNode {
                 tensor,
                 inputs: numbers,
@@ -123,6 +128,17 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
         }
     }
     Graph { nodes }
+}
+
+/// The constant that a view or a cast of a constant is. In the graph they stay nodes of their own: a
+/// gradient may be asked for by what looks like a constant.
+fn folded(t: &Tensor, kind: Kind, inputs: &[u32], nodes: &[PlanNode]) -> Option<Scalar> {
+    let Kind::Const(s) = nodes[*inputs.first()? as usize].kind else { return None };
+    match (kind, &t.0.op) {
+        (Kind::View, _) => Some(s),
+        (_, Op::Cast) if kind == Kind::Pointwise => Some(s.cast(t.0.dtype)),
+        _ => None,
+    }
 }
 
 fn kind_of(t: &Tensor) -> Kind {
