@@ -106,10 +106,43 @@ fn visit_fields(
     Ok(visits)
 }
 
+/// Whether a visited field's type names this type parameter.
+fn holds_layer(data: &Data, parameter: &syn::Ident) -> syn::Result<bool> {
+    let fields: Vec<&syn::Field> = match data {
+        Data::Struct(s) => s.fields.iter().collect(),
+        Data::Enum(e) => e.variants.iter().flat_map(|v| v.fields.iter()).collect(),
+        Data::Union(_) => Vec::new(),
+    };
+    for field in fields {
+        let ty = &field.ty;
+        if !options(field)?.skip && mentions(quote!(#ty), parameter) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn mentions(tokens: proc_macro2::TokenStream, name: &syn::Ident) -> bool {
+    tokens.into_iter().any(|t| match t {
+        proc_macro2::TokenTree::Ident(i) => i == *name,
+        proc_macro2::TokenTree::Group(g) => mentions(g.stream(), name),
+        _ => false,
+    })
+}
+
 fn expand(input: &DeriveInput, home: proc_macro2::TokenStream) -> syn::Result<proc_macro2::TokenStream> {
     let home = home_of(input, home)?;
     let name = &input.ident;
-    let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
+    // Type parameters are layers, as in `struct Residual<L> { body: L }`, unless only skipped fields
+    // hold them.
+    let mut generics = input.generics.clone();
+    for parameter in input.generics.type_params() {
+        if holds_layer(&input.data, &parameter.ident)? {
+            let ident = &parameter.ident;
+            generics.make_where_clause().predicates.push(syn::parse_quote!(#ident: #home::Module));
+        }
+    }
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let body = match &input.data {
         Data::Struct(s) => {
             let visits = visit_fields(&home, &s.fields, |field, i| match &field.ident {

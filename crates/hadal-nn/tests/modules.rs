@@ -294,3 +294,26 @@ fn an_enum_of_layers_is_a_module() {
     let two = Norm::Two { first: Linear::new(&i, 1, 1).no_bias(), second: Linear::new(&i, 1, 1).no_bias() };
     assert_eq!(names(two), ["first.weight", "second.weight"]);
 }
+
+#[test]
+fn generic_tuple_and_flattened_structs_are_modules() {
+    #[derive(Module)]
+    struct Residual<L, F> {
+        body: Vec<L>,
+        #[module(flatten)]
+        rest: Pair,
+        #[module(skip)]
+        _f: F,
+    }
+    #[derive(Module)]
+    struct Pair(PReLU, Option<Linear>);
+    let i = Init::new(0);
+    let linear = || Linear::new(&i, 2, 2).no_bias();
+    let m = Residual {
+        body: vec![linear(), linear()],
+        rest: Pair(PReLU::new(&i), Some(linear())),
+        _f: |x: f32| x,
+    };
+    let names: Vec<String> = m.parameters().into_iter().map(|(n, _)| n).collect();
+    assert_eq!(names, ["body.0.weight", "body.1.weight", "0.weight", "1.weight"]);
+}
