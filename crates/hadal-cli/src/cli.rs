@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  hadal train                            train LeNet on the digits in the program
+  hadal train                            train LeNet on the program's digits
   hadal train --model mlp --epochs 5     another model, five epochs
   hadal eval runs/lenet-1                test accuracy of a run, class by class
   hadal predict runs/lenet-1 seven.png   what is in the picture?
@@ -59,7 +59,4 @@ pub enum Command {
     Devices(commands::devices::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
-    /// Print this help as a page of the documentation
-    #[command(hide = true)]
-    MarkdownHelp,
 }

@@ -124,6 +124,12 @@ impl From<hadal::train::TrainError> for Failure {
             E::Data(e) => e.into(),
             E::Io(e) => e.into(),
             E::Tensor(e) => e.into(),
+            E::Run { path, message } => match message.rsplit_once("; ") {
+                Some((problem, remedy)) => {
+                    Failure::new(format!("{}: {problem}", path.display())).help(remedy)
+                }
+                None => Failure::new(format!("{}: {message}", path.display())),
+            },
             e @ E::Diverged { .. } => Failure::new(e).code(DIVERGED),
             e => Failure::new(e),
         }

@@ -15,6 +15,12 @@ use failure::{ERROR, Failure, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // For the documentation only: no command, so that neither help nor completions offer it.
+    if std::env::args_os().nth(1).is_some_and(|a| a == "markdown-help") {
+        return ExitCode::from(
+            terminal::print(&markdown::page()).map_or_else(|f| f.report(false), |()| failure::OK),
+        );
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -49,6 +55,5 @@ fn run(command: &Command) -> Result {
         Command::Plot(args) => commands::plot::run(args),
         Command::Devices(args) => commands::devices::run(args),
         Command::Completions(args) => commands::completions::run(args),
-        Command::MarkdownHelp => terminal::print(&markdown::page()),
     }
 }

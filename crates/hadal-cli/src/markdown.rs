@@ -9,8 +9,8 @@ pub fn page() -> String {
     program.build();
     let mut out = String::from(
         "# The command line\n\n\
-         What `hadal --help` and `hadal COMMAND --help` print. Made by `hadal markdown-help`; a test\n\
-         compares.\n",
+         What `hadal --help` and `hadal COMMAND --help` print.\n\
+         Made by `hadal markdown-help`; a test compares.\n",
     );
     section(&mut program, "hadal", &mut out);
     out

@@ -183,9 +183,18 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([grouped(7), grouped(1000), grouped(61_706), grouped(1_234_567)], ["7", "1,000", "61,706", "1,234,567"]);
-        assert_eq!([si(12.0), si(999.0), si(842_300.0), si(999_999.0), si(1.214e9)], ["12", "999", "842 k", "1.00 M", "1.21 G"]);
-        assert_eq!([bytes(12), bytes(1536), bytes(1023), bytes(250 << 20)], ["12 B", "1.50 KiB", "1.00 KiB", "250 MiB"]);
+        assert_eq!(
+            [grouped(7), grouped(1000), grouped(61_706), grouped(1_234_567)],
+            ["7", "1,000", "61,706", "1,234,567"]
+        );
+        assert_eq!(
+            [si(12.0), si(999.0), si(842_300.0), si(999_999.0), si(1.214e9)],
+            ["12", "999", "842 k", "1.00 M", "1.21 G"]
+        );
+        assert_eq!(
+            [bytes(12), bytes(1536), bytes(1023), bytes(250 << 20)],
+            ["12 B", "1.50 KiB", "1.00 KiB", "250 MiB"]
+        );
     }
 
     #[test]

@@ -4,15 +4,17 @@ mod common;
 
 use common::{assert_narrow, ok, root, run};
 
-const COMMANDS: &[&str] =
-    &["train", "eval", "predict", "inspect", "data", "plot", "devices", "completions"];
+const COMMANDS: &[&str] = &["train", "eval", "predict", "inspect", "data", "plot", "devices", "completions"];
 
 #[test]
 fn the_page_is_the_programs_help() {
     let path = root().join("docs/cli.md");
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     let now = ok(&["markdown-help"]);
-    assert!(page == now, "docs/cli.md is not what the program says; run: cargo run -- markdown-help > docs/cli.md");
+    assert!(
+        page == now,
+        "docs/cli.md is not what the program says; run: cargo run -- markdown-help > docs/cli.md"
+    );
 }
 
 #[test]
@@ -66,6 +68,11 @@ fn a_closed_pipe_ends_quietly() {
             .expect("the program starts");
         drop(child.stdout.take());
         let o = child.wait_with_output().expect("the program ends");
-        assert_eq!((o.status.code(), o.stderr.len()), (Some(0), 0), "{args:?}: {}", String::from_utf8_lossy(&o.stderr));
+        assert_eq!(
+            (o.status.code(), o.stderr.len()),
+            (Some(0), 0),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&o.stderr)
+        );
     }
 }

@@ -113,9 +113,7 @@ fn flops(t: &Tensor, inputs: &Inputs) -> u64 {
         Op::Conv(g) | Op::ConvInputGrad(g) | Op::ConvWeightGrad(g) => g.flops() as u64,
         Op::MaxPoolIndex(g) | Op::SumPool(g) => out.saturating_mul(kernel(&g.windows)),
         Op::SumPoolGrad(g) => read.saturating_mul(kernel(&g.windows)),
-        Op::Scatter { add: true, .. } | Op::IndexAdd(_) => {
-            inputs.last().map_or(0, |src| src.numel() as u64)
-        }
+        Op::Scatter { add: true, .. } | Op::IndexAdd(_) => inputs.last().map_or(0, |src| src.numel() as u64),
         _ => 0,
     }
 }

@@ -54,7 +54,10 @@ fn raws<N: AsRef<str>>(tensors: &[(N, Tensor)]) -> Result<Vec<RawTensor>> {
     tensors.iter().map(|(name, t)| to_raw(t).map_err(|e| named(name.as_ref(), e))).collect()
 }
 
-fn views<'a, N: AsRef<str>>(tensors: &'a [(N, Tensor)], raws: &'a [RawTensor]) -> Vec<(&'a str, RawView<'a>)> {
+fn views<'a, N: AsRef<str>>(
+    tensors: &'a [(N, Tensor)],
+    raws: &'a [RawTensor],
+) -> Vec<(&'a str, RawView<'a>)> {
     tensors.iter().zip(raws).map(|((name, _), raw)| (name.as_ref(), raw.view())).collect()
 }
 
@@ -121,7 +124,11 @@ pub fn load_npy(path: impl AsRef<Path>) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`save_npy`]; a name given twice.
-pub fn save_npz<N: AsRef<str>>(path: impl AsRef<Path>, tensors: &[(N, Tensor)], compress: bool) -> Result<()> {
+pub fn save_npz<N: AsRef<str>>(
+    path: impl AsRef<Path>,
+    tensors: &[(N, Tensor)],
+    compress: bool,
+) -> Result<()> {
     let raws = raws(tensors)?;
     Ok(npy::write_npz(path, &views(tensors, &raws), compress)?)
 }

@@ -29,7 +29,7 @@
 //!     let grads = loss::cross_entropy(&logits, &y).backward(&model)?;
 //!     optimizer.step(&mut model, &grads)?;
 //! }
-//! let right = model.forward(&x, &Ctx::eval()).argmax(1).eq(&y).cast(DType::F32).mean(..);
+//! let right = model.forward(&x, &Ctx::eval()).argmax(1, false).eq(&y).cast(DType::F32).mean(..);
 //! assert!(right.item::<f32>()? > 0.9);
 //! # Ok(()) }
 //! ```
@@ -52,6 +52,8 @@ pub use hadal_tensor::{DType, Error, Key, Result, Shape, Tensor, s};
 pub use hadal_train::files;
 pub use summary::{Summary, SummaryRow, summary};
 
+#[cfg(doctest)]
+mod doc_pages;
 mod summary;
 
 pub mod nn {
@@ -71,17 +73,15 @@ pub mod prelude {
     pub use crate::data::{
         Array, Batch, DataLoader, Dataset, ImageDataset, Places, Split, Transform, load_named,
     };
-    pub use crate::files::{
-        load_npy, load_npz, load_safetensors, save_npy, save_npz, save_safetensors,
-    };
+    pub use crate::files::{load_npy, load_npz, load_safetensors, save_npy, save_npz, save_safetensors};
     // Layers, Module, Forward, Ctx, Init, Param, State, Backward, Grads, and the module `loss`.
     pub use crate::nn::*;
     pub use crate::optim::{
-        Adadelta, Adagrad, Adam, AdamW, Adamax, Ema, GroupOptions, Lion, NAdam, Optimizer, Plateau,
-        RAdam, RmsProp, Schedule, Sgd, Yogi, clip_grad_norm, clip_grad_value,
+        Adadelta, Adagrad, Adam, AdamW, Adamax, Ema, GroupOptions, Lion, NAdam, Optimizer, Plateau, RAdam,
+        RmsProp, Schedule, Sgd, Yogi, clip_grad_norm, clip_grad_value,
     };
     pub use crate::tensor::{
-        ConvOptions, DType, Element, Error, Key, Operand, Padding, PoolOptions, Result, Scalar, Shape,
-        Slice, Tensor, checkpoint, eager, einsum, eval, grad, no_grad, s, set_threads, strict, vjp,
+        ConvOptions, DType, Element, Error, Key, Operand, Padding, PoolOptions, Result, Scalar, Shape, Slice,
+        Tensor, checkpoint, eager, einsum, eval, grad, no_grad, s, set_threads, strict, vjp,
     };
 }

@@ -119,29 +119,35 @@ pub fn summary<M: Module + Forward + ?Sized>(model: &M, input: &Tensor) -> Resul
 
 /// A row for consecutive nodes of one layer; `None` when they are only views between layers.
 fn row(segment: &[&TraceNode], all: &[TraceNode], own: &mut [(String, usize)]) -> Option<SummaryRow> {
-    let last = segment.last()?;
+    // Views behind the work, such as a flatten, do not belong to it.
+    let last = segment.iter().rev().find(|n| !is_view(n)).or(segment.last())?;
     let flops = segment.iter().map(|n| n.flops).sum();
     let Some(kind) = last.layer_type else {
         let kind = operations(segment, all);
-        return (!kind.is_empty())
-            .then(|| SummaryRow { name: String::new(), kind, output: last.shape.clone(), parameters: 0, flops });
+        return (!kind.is_empty()).then(|| SummaryRow {
+            name: String::new(),
+            kind,
+            output: last.shape.clone(),
+            parameters: 0,
+            flops,
+        });
     };
     let name = last.layer.clone().unwrap_or_default();
     // The first run of a layer takes its parameters; a second one shows none.
-    let parameters =
-        own.iter_mut().find(|(p, _)| *p == name).map_or(0, |(_, n)| std::mem::take(n));
+    let parameters = own.iter_mut().find(|(p, _)| *p == name).map_or(0, |(_, n)| std::mem::take(n));
     Some(SummaryRow { name, kind: kind.to_owned(), output: last.shape.clone(), parameters, flops })
+}
+
+fn is_view(n: &TraceNode) -> bool {
+    matches!(n.op, "reshape" | "permute" | "expand" | "slice" | "unfold" | "contiguous" | "cast")
 }
 
 /// The names of the operations between layers, without what only belongs to another one's
 /// composition: views, scaling by a number, the gather of a maximum pool.
 fn operations(segment: &[&TraceNode], all: &[TraceNode]) -> String {
     let constant = |n: &TraceNode| n.inputs.iter().any(|&i| all[i].op == "full");
-    let view = |n: &TraceNode| {
-        matches!(n.op, "reshape" | "permute" | "expand" | "slice" | "unfold" | "contiguous" | "cast")
-    };
     let mut names: Vec<&str> = Vec::new();
-    for n in segment.iter().filter(|n| !view(n)) {
+    for n in segment.iter().filter(|n| !is_view(n)) {
         let scaling = constant(n) && matches!(n.op, "mul" | "div" | "add" | "sub");
         let of_pool = n.op == "gather" && names.last() == Some(&"max_pool");
         if !scaling && !of_pool {
@@ -149,7 +155,7 @@ fn operations(segment: &[&TraceNode], all: &[TraceNode]) -> String {
         }
     }
     if names.is_empty() {
-        names.extend(segment.iter().filter(|n| !view(n)).map(|n| n.op));
+        names.extend(segment.iter().filter(|n| !is_view(n)).map(|n| n.op));
     }
     names.join(", ")
 }

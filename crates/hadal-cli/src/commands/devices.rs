@@ -199,14 +199,27 @@ fn describe(m: &Machine) -> String {
         line("caches", caches.join(", "));
     }
     if let Some(total) = m.memory_bytes {
-        let free = m.memory_available_bytes.map(|a| format!(", {} available", bytes(a.min(total)))).unwrap_or_default();
+        let free = m
+            .memory_available_bytes
+            .map(|a| format!(", {} available", bytes(a.min(total))))
+            .unwrap_or_default();
         line("memory", format!("{}{free}", bytes(total)));
     }
     match &m.measured {
         Some(x) => {
-            let threads = if m.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", m.threads) };
-            line("matmul", format!("{:.1} GFLOP/s on 1 thread, {:.1} on {threads} (f32, 1024 x 1024)", x.matmul_gflops_1_thread, x.matmul_gflops));
-            line("bandwidth", format!("{:.1} GB/s read and written on {threads} (x + 1, 64 MiB)", x.memory_gb_per_s));
+            let threads =
+                if m.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", m.threads) };
+            line(
+                "matmul",
+                format!(
+                    "{:.1} GFLOP/s on 1 thread, {:.1} on {threads} (f32, 1024 x 1024)",
+                    x.matmul_gflops_1_thread, x.matmul_gflops
+                ),
+            );
+            line(
+                "bandwidth",
+                format!("{:.1} GB/s read and written on {threads} (x + 1, 64 MiB)", x.memory_gb_per_s),
+            );
         }
         None => line("speed", "not measured (--measure does)".to_owned()),
     }

@@ -85,11 +85,14 @@ pub fn run(args: &Args) -> Result {
     let about = run.about();
     let classes = about.data.classes();
     if args.confusion.is_some() && classes.is_none() {
-        return Err(Failure::usage("--confusion is for models that tell classes apart; this one predicts numbers"));
+        return Err(Failure::usage(
+            "--confusion is for models that tell classes apart; this one predicts numbers",
+        ));
     }
     let config = run.config();
     // Where the run found its data, unless told otherwise; another data set lies elsewhere.
-    let of_run = || config.filter(|_| args.data.is_none()).and_then(|c| c.data_dir.as_ref()).map(PathBuf::from);
+    let of_run =
+        || config.filter(|_| args.data.is_none()).and_then(|c| c.data_dir.as_ref()).map(PathBuf::from);
     let of_cache = || config.and_then(|c| c.cache_dir.as_ref()).map(PathBuf::from);
     let places = Places {
         data_dir: args.data_dir.clone().or_else(of_run),

@@ -1,7 +1,7 @@
 //! `hadal inspect`: the layers of a model or run, the tensors of a file.
 
 use crate::failure::{Failure, Result};
-use crate::table::{Table, bytes, grouped, shape, si};
+use crate::table::{Table, bytes, grouped, shape, si, wrap};
 use crate::terminal;
 use hadal::io::{RawTensor, npy, safetensors};
 use hadal::nn::{Init, Layer, Module};
@@ -117,7 +117,8 @@ fn show(name: &str, about: &str, net: &dyn Layer, o: &ModelOptions, args: &Args)
     if args.json {
         return terminal::print_json(&model_json(name, &s));
     }
-    terminal::print(&format!("{}: {about}\n\n{}", terminal::bold(name), layers(&s)))
+    let title = wrap(&format!("{name}: {about}"), terminal::WIDTH, "");
+    terminal::print(&format!("{title}\n{}", layers(&s)))
 }
 
 fn summarize(net: &dyn Layer, o: &ModelOptions, args: &Args) -> Result<Summary> {
@@ -268,7 +269,13 @@ fn file(path: &Path, args: &Args) -> Result {
     }
     let mut table = Table::new(&["tensor", "dtype", "shape", ">values", ">bytes"]);
     for t in &json.tensors {
-        table.row(vec![t.name.clone(), t.dtype.clone(), shape(&t.shape), grouped(values(t)), grouped(t.bytes)]);
+        table.row(vec![
+            t.name.clone(),
+            t.dtype.clone(),
+            shape(&t.shape),
+            grouped(values(t)),
+            grouped(t.bytes),
+        ]);
     }
     table.rule();
     let count = json.tensors.len();
@@ -310,7 +317,8 @@ fn run_folder(path: &Path, args: &Args) -> Result {
             model: model_json(&about.model, &s),
         });
     }
-    let mut text = format!("{}: {} on {}\n", terminal::bold(&path.display().to_string()), about.model, about.data.name);
+    let mut text =
+        format!("{}: {} on {}\n", terminal::bold(&path.display().to_string()), about.model, about.data.name);
     text.push_str(&format!("weights: {}, after {} updates\n", run.source().display(), grouped(about.step)));
     if let Some(c) = run.config() {
         let lr = c.lr.map_or("the usual rate".to_owned(), |lr| format!("rate {lr}"));
@@ -341,15 +349,21 @@ fn list(args: &Args) -> Result {
     for m in models() {
         let o = (m.options)();
         let parameters = build(m.name, &o, &Init::new(0))?.num_parameters();
-        listed.push(Listed { model: m.name, about: m.about, input: [o.in_channels, o.height, o.width], parameters });
+        listed.push(Listed {
+            model: m.name,
+            about: m.about,
+            input: [o.in_channels, o.height, o.width],
+            parameters,
+        });
     }
     if args.json {
         return listed.iter().try_for_each(terminal::print_json);
     }
-    let mut table = Table::new(&["model", "input", ">parameters", "about"]);
+    let mut table = Table::new(&["model", "input", ">parameters"]);
+    let mut notes = String::from("\n");
     for m in listed {
-        let cells = [m.model.to_owned(), shape(&m.input), grouped(m.parameters as u64), m.about.to_owned()];
-        table.row(cells.to_vec());
+        table.row(vec![m.model.to_owned(), shape(&m.input), grouped(m.parameters as u64)]);
+        notes.push_str(&wrap(&format!("{}: {}", m.model, m.about), terminal::WIDTH, ""));
     }
-    terminal::print(&table.render(terminal::WIDTH))
+    terminal::print(&(table.render(terminal::WIDTH) + &notes))
 }
