@@ -154,10 +154,16 @@ impl Trainer {
             let about = json(&trainer.about, &folder.about())?;
             hadal_io::write_atomic(folder.about(), |w| w.write_all(about.as_bytes()))?;
             // Last: a folder with it is a run that can be resumed.
-            let text = trainer.config.to_toml();
-            hadal_io::write_atomic(folder.config(), |w| w.write_all(text.as_bytes()))?;
+            trainer.write_config(folder)?;
         }
         Ok(trainer)
+    }
+
+    /// The configuration without the folder's own place, so that it can be moved, and used for
+    /// another run.
+    fn write_config(&self, folder: &RunFolder) -> Result<()> {
+        let text = Config { out: None, ..self.config.clone() }.to_toml();
+        Ok(hadal_io::write_atomic(folder.config(), |w| w.write_all(text.as_bytes()))?)
     }
 
     /// The configuration with which a run would be resumed: its own, with changes that do not alter
@@ -243,8 +249,7 @@ impl Trainer {
             std::fs::remove_file(folder.result())
                 .map_err(|e| hadal_io::IoError::os("remove the result of", folder.result(), e))?;
         }
-        let text = trainer.config.to_toml();
-        hadal_io::write_atomic(folder.config(), |w| w.write_all(text.as_bytes()))?;
+        trainer.write_config(&folder)?;
         if folder.metrics().is_file() {
             jsonl::truncate_after(folder.metrics(), "step", trainer.progress.step)?;
         }

@@ -1,13 +1,203 @@
-//! `hadal train`. (Stub: the real one defines `Args` with clap's derive and `run`; main.rs calls
-//! `run(&args)`; errors as `crate::failure::Failure`, whose `code` carries DIVERGED and INTERRUPTED.)
+//! `hadal train`: a new run, or one continued.
 
-use crate::failure::{Failure, Result};
+use crate::commands::data::progress;
+use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::places::cache_dir;
+use crate::terminal;
+use crate::ui::{self, Bar, JsonLines, Lines};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use hadal::train::config::{FIELDS, Field, Setting};
+use hadal::train::{Config, Places, Status, StopHandle, TrainError, Trainer, data};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
-/// Trains a model.
+const EXAMPLES: &str = "\
+Examples:
+  hadal train
+  hadal train --model mlp --hidden 512,128 --epochs 5 --optimizer sgd --lr 0.1
+  hadal train --data mnist --augment light --ema 0.999 --clip-norm 1 --out runs/best
+  hadal train --config runs/best/config.toml --seed 1 --out runs/again
+  hadal train --resume runs/best
+  hadal train --model linear-regression --json
+
+A run folder holds config.toml, metrics.jsonl, events for TensorBoard, curves,
+confusion matrix, worst mistakes, checkpoints, and model.safetensors.";
+
+/// What to train, and how.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Take settings from this TOML file; flags win over it
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    config: Option<PathBuf>,
+    /// Continue this run, to the same bits as if it had never stopped
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print one JSON object a line, the last with the result
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+/// A flag for each field of the configuration.
+#[derive(Clone, Debug, Default)]
+struct Fields(Vec<Setting>);
+
+/// Headings of the help, and the field each begins with.
+const HEADINGS: &[(&str, &str)] = &[
+    ("model", "Model and data"),
+    ("epochs", "Length and batches"),
+    ("optimizer", "Optimizer"),
+    ("schedule", "Learning-rate schedule"),
+    ("clip-norm", "Regularisation"),
+    ("seed", "Run"),
+];
+
+fn flag(f: &'static Field) -> Arg {
+    let mut help = f.help.trim().trim_end_matches('.').to_owned();
+    let default = Config::default().get(f.name).map(|v| v.replace(['"', '[', ']'], "")).filter(|v| !v.is_empty());
+    let switch = f.kind == "BOOL";
+    if let (Some(v), false) = (default, switch) {
+        help.push_str(&format!(" [default: {v}]"));
+    }
+    let arg = Arg::new(f.name).long(f.name).help(help).action(ArgAction::Append).overrides_with(f.name);
+    if switch {
+        // `--nesterov`, or `--nesterov=false` over a file that says true.
+        let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+        return arg.value_parser(["true", "false"]).hide_possible_values(true).value_name("BOOL").hide(f.on);
+    }
+    let arg = arg.value_name(f.kind).allow_negative_numbers(true);
+    if f.choices.is_empty() { arg } else { arg.value_parser(PossibleValuesParser::new(f.choices)).ignore_case(true) }
+}
+
+/// The flag that switches off what is on unless it is switched off, and its help.
+fn off(f: &Field) -> Option<(&'static str, &'static str)> {
+    f.on.then_some(match f.name {
+        "download" => ("no-download", "Do not download a data set that is not there"),
+        "decay-vectors" => ("no-decay-vectors", "No weight decay on biases and other vectors"),
+        "evaluate" => ("no-evaluate", "Evaluate neither after epochs nor at the end"),
+        _ => ("no-artifacts", "Write no run folder"),
+    })
+}
+
+impl clap::Args for Fields {
+    fn augment_args(mut command: Command) -> Command {
+        let mut heading = None;
+        for f in FIELDS {
+            heading = HEADINGS.iter().find(|(first, _)| *first == f.name).map(|(_, h)| *h).or(heading);
+            command = command.arg(flag(f).help_heading(heading));
+            if let Some((name, help)) = off(f) {
+                let off = Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+                command = command.arg(off.help_heading(heading).conflicts_with(f.name));
+            }
+        }
+        command
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Fields {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut fields = Fields::default();
+        fields.update_from_arg_matches(matches)?;
+        Ok(fields)
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for f in FIELDS {
+            let value = match matches.get_raw(f.name).and_then(Iterator::last) {
+                Some(v) => v.to_string_lossy().into_owned(),
+                None if off(f).is_some_and(|(name, _)| matches.get_flag(name)) => "false".to_owned(),
+                None => continue,
+            };
+            self.0.push(Setting { name: f.name.to_owned(), value, place: "--".to_owned() });
+        }
+        Ok(())
+    }
+}
 
 /// Trains.
-pub fn run(_args: &Args) -> Result {
-    Err(Failure::new("training is not built in yet"))
+pub fn run(args: &Args) -> Result {
+    let mut trainer = prepare(args).map_err(failure)?;
+    if args.json {
+        trainer.observe(JsonLines::default());
+    } else if args.quiet {
+    } else if std::io::stdout().is_terminal() {
+        trainer.observe(Bar::default());
+    } else {
+        trainer.observe(Lines::default());
+    }
+    stop_on_signal(trainer.stop_handle())?;
+    let summary = trainer.run().map_err(failure)?;
+    let talk = !args.json && !args.quiet;
+    let run = summary.run.as_ref().map(|p| p.display().to_string());
+    if summary.status == Status::Interrupted {
+        let mut message = format!("interrupted after {} steps", summary.steps);
+        match &run {
+            Some(run) => message.push_str(&format!("; everything is saved\ngo on with: hadal train --resume {run}")),
+            None => message.push_str("; nothing is saved, since no run folder was wanted"),
+        }
+        if !args.quiet {
+            terminal::note(&message);
+        }
+        return Err(Failure::quiet(INTERRUPTED));
+    }
+    if talk {
+        let why = match summary.status {
+            Status::EarlyStopped => "stopped early: the held-out loss no longer falls; the best weights are kept\n",
+            _ => "",
+        };
+        let mut text = format!("\n{why}{}", ui::result(&summary));
+        if let Some(run) = run {
+            text.push_str(&format!("weights and pictures in {run}\n"));
+            if trainer.data().info.classes().is_some() {
+                text.push_str(&format!("use them: hadal predict {run} IMAGE.png\n"));
+            }
+        }
+        terminal::print(&text)?;
+    }
+    Ok(())
+}
+
+fn prepare(args: &Args) -> Result<Trainer, TrainError> {
+    let mut settings = Vec::new();
+    if let Some(file) = &args.config {
+        settings = Config::settings_from_file(file)?;
+    }
+    settings.extend(args.fields.0.iter().cloned());
+    let config = match &args.resume {
+        Some(run) => Trainer::resume_config(run, &settings)?,
+        None => Config::from_settings(&settings)?,
+    };
+    // A machine without a home can still train on what needs no cache.
+    let cache = cache_dir(None).ok();
+    let places = Places::of(&config, cache.as_deref());
+    let data = data::load(&config, &places, &mut progress())?;
+    if args.resume.is_some() { Trainer::resume_with(config, data) } else { Trainer::with_data(config, data) }
+}
+
+/// A wrong setting is a wrong command line.
+fn failure(e: TrainError) -> Failure {
+    match e {
+        TrainError::Config { .. } => Failure::usage(e),
+        e => e.into(),
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks the run to save and stop, the second ends it at once.
+fn stop_on_signal(stop: StopHandle) -> Result {
+    let handler = move || {
+        if stop.is_stopped() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        terminal::note("stopping after this step; again to stop at once");
+        stop.stop();
+    };
+    ctrlc::set_handler(handler).map_err(|e| Failure::new(format!("cannot listen for Ctrl-C: {e}")))
 }

@@ -93,7 +93,7 @@ fields! {
     /// Whether to download a data set that is not there.
     download "download": bool = true;
     /// Passes over the training data.
-    epochs "epochs": u64 = 12;
+    epochs "epochs": u64 = 15;
     /// Stop after so many updates, whatever the epoch.
     max_steps "max-steps": Option<u64> = None;
     /// Samples in a batch.
@@ -129,7 +129,7 @@ fields! {
     /// The centred variant, of rmsprop.
     centered "centered": bool = false;
     /// How the learning rate moves.
-    schedule "schedule": ScheduleKind = ScheduleKind::Cosine;
+    schedule "schedule": ScheduleKind = ScheduleKind::OneCycle;
     /// Updates in which the rate rises in a line to `lr`, before the schedule.
     warmup "warmup": u64 = 0;
     /// Where the warm-up begins, as a share of `lr`.
@@ -165,7 +165,7 @@ fields! {
     /// Stop after so many epochs without a lower held-out loss, and keep the best weights.
     early_stop "early-stop": Option<u64> = None;
     /// Random changes of training images.
-    augment "augment": Augment = Augment::None;
+    augment "augment": Augment = Augment::Light;
     /// Share of the training data held out for validation; without it, epochs are judged by the test part.
     valid_fraction "valid-fraction": f64 = 0.0;
     /// Seed of everything random: weights, order, augmentation, dropout.

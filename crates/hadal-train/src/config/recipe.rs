@@ -4,8 +4,8 @@
 /// A model without a recipe takes LeNet's settings.
 pub fn recipe(model: &str) -> &'static [(&'static str, &'static str)] {
     match model.trim().to_lowercase().replace('_', "-").as_str() {
-        "mlp" => &[("epochs", "10"), ("lr", "0.002"), ("batch-size", "64")],
-        "softmax-regression" => &[("epochs", "10"), ("lr", "0.005"), ("batch-size", "64")],
+        "mlp" => &[("epochs", "10"), ("lr", "0.005")],
+        "softmax-regression" => &[("epochs", "10"), ("lr", "0.005"), ("augment", "none")],
         // d2l 3.5: SGD at 0.03, batches of 10, three epochs, on its synthetic line.
         "linear-regression" => &[
             ("data", "linear"),
@@ -14,6 +14,7 @@ pub fn recipe(model: &str) -> &'static [(&'static str, &'static str)] {
             ("batch-size", "10"),
             ("epochs", "3"),
             ("schedule", "constant"),
+            ("augment", "none"),
         ],
         _ => &[],
     }

@@ -78,7 +78,7 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn flags_win_over_the_file_and_the_file_over_the_recipe() {
     let c = Config::from_settings(&[setting("model", "mlp"), setting("epochs", "7"), setting("epochs", "8")]).unwrap();
-    assert_eq!((c.epochs, c.lr), (8, Some(0.002)));
+    assert_eq!((c.epochs, c.lr), (8, Some(0.005)));
     let c = Config::from_settings(&[setting("model", "linear-regression")]).unwrap();
     assert_eq!((c.data.as_str(), c.optimizer), ("linear", OptimizerKind::Sgd));
     // A recipe's learning rate is not for another optimizer.
@@ -92,7 +92,7 @@ fn flags_win_over_the_file_and_the_file_over_the_recipe() {
 
 #[test]
 fn schedules_count_in_epochs_and_start_after_the_warm_up() {
-    let c = Config { epochs: 10, warmup: 20, ..Config::default() };
+    let c = Config { epochs: 10, warmup: 20, schedule: ScheduleKind::Cosine, ..Config::default() };
     let s = c.build_schedule(10);
     assert!((s.lr(1.0, 0) - 0.1).abs() < 1e-12 && (s.lr(1.0, 20) - 1.0).abs() < 1e-12);
     assert!(s.lr(1.0, 100).abs() < 1e-12);
