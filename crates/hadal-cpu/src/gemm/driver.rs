@@ -155,6 +155,8 @@ unsafe fn vecmat<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -
     // at once, so that no element is treated differently for another number of threads.
     let cut = |n: usize| {
         let chunk = if parallel { (n / (4 * threads())).next_multiple_of(256) } else { n };
+        // A long k makes even a few columns worth threads: the quotient above may be 0.
+        let chunk = chunk.max(256);
         (chunk, n.div_ceil(chunk))
     };
     let by_rows = p.m <= MAX_ROWS;

@@ -1,0 +1,750 @@
+//! The reference: every operation as plain loops over intervals, written from its definition.
+
+use super::program::{Reduction, Spec};
+use super::value::{Val, broadcast, each, eps, flat, wide};
+use hadal_core::ops::{BinaryOp, UnaryOp};
+use hadal_tensor::{DType, Scalar};
+
+/// Nothing is known.
+const ANY: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
+/// Roundings a formula of several steps may make, each of a few units in the last place.
+const ULPS: f64 = 8.0;
+
+pub fn run(spec: &Spec, args: &[&Val]) -> Val {
+    let x = || args[0];
+    match spec {
+        Spec::Leaf(dims, d, data) => Val::exact(dims, *d, data.clone()),
+        Spec::Full(dims, d, v) => Val::exact(dims, *d, vec![*v; dims.iter().product()]),
+        Spec::Arange(n) => Val::exact(&[*n], DType::I64, (0..*n).map(|i| i as f64).collect()),
+        Spec::Random(dims, d, _) => Val::build(dims.clone(), *d, |_| ANY),
+        Spec::Unary(op) => unary(*op, x()),
+        Spec::Binary(op) => binary(*op, args[0], args[1], result_type(args, None)),
+        Spec::BinaryScalar(op, s) => {
+            let common = result_type(args, Some(*s));
+            let number = Val::exact(&[], wide_of(*s), vec![s.to_f64()]);
+            binary(*op, args[0], &number, common)
+        }
+        Spec::Where => {
+            let d = result_type(&args[1..], None);
+            let dims = broadcast(&args[0].dims, &broadcast(&args[1].dims, &args[2].dims).expect("fits"));
+            let dims = dims.expect("fits");
+            let [c, a, b] = [args[0].clone(), args[1].cast(d), args[2].cast(d)].map(|t| t.expand(&dims));
+            zip3(&c, &a, &b, d)
+        }
+        Spec::Cast(d) => x().cast(*d),
+        Spec::Clamp(l, h) => x().map(x().dtype, |a, b| (a.clamp(*l, *h), b.clamp(*l, *h))).rounded(1.0, 0.0),
+        Spec::Reduce(r, axes, keep) => reduce(*r, x(), axes, *keep),
+        Spec::Softmax(dim, log) => softmax(x(), *dim, *log),
+        Spec::CumSum(dim) => cumsum(x(), *dim),
+        Spec::ArgMax(dim, keep) => argmax(x(), *dim, *keep),
+        Spec::Reshape(dims) => Val { dims: dims.clone(), ..x().clone() },
+        Spec::Permute(p) => x().moved(p.iter().map(|&d| x().dims[d]).collect(), |i| {
+            let mut from = vec![0; i.len()];
+            p.iter().zip(i).for_each(|(&d, &i)| from[d] = i);
+            from
+        }),
+        Spec::Slice(parts) => x().moved(parts.iter().map(|p| p.1).collect(), |i| {
+            i.iter().zip(parts).map(|(&i, p)| (p.0 as isize + i as isize * p.2) as usize).collect()
+        }),
+        Spec::Expand(dims) => x().expand(dims),
+        Spec::Flip(axes) => x().moved(x().dims.clone(), |i| {
+            i.iter()
+                .enumerate()
+                .map(|(d, &i)| if axes.contains(&d) { x().dims[d] - 1 - i } else { i })
+                .collect()
+        }),
+        Spec::Unfold(dim, size, step) => {
+            let mut dims = x().dims.clone();
+            dims[*dim] = (dims[*dim] - size) / step + 1;
+            dims.push(*size);
+            x().moved(dims, |i| {
+                let mut from = i[..i.len() - 1].to_vec();
+                from[*dim] = from[*dim] * step + i[i.len() - 1];
+                from
+            })
+        }
+        Spec::Contiguous | Spec::Detach => x().clone(),
+        Spec::Cat(dim) => cat(args, *dim),
+        Spec::Stack(dim) => {
+            let raised: Vec<Val> = args
+                .iter()
+                .map(|a| {
+                    let mut dims = a.dims.clone();
+                    dims.insert(*dim, 1);
+                    Val { dims, ..(*a).clone() }
+                })
+                .collect();
+            let d = result_type(args, None);
+            Val {
+                dtype: d,
+                ..cat(&raised.iter().map(|r| r.cast(d)).collect::<Vec<_>>().iter().collect::<Vec<_>>(), *dim)
+            }
+        }
+        Spec::Pad(amounts, fill) => pad(x(), amounts, *fill),
+        Spec::Repeat(times) => {
+            let dims = x().dims.iter().zip(times).map(|(n, t)| n * t).collect();
+            x().moved(dims, |i| i.iter().zip(&x().dims).map(|(i, n)| i % n).collect())
+        }
+        Spec::Roll(by, dim) => x().moved(x().dims.clone(), |i| {
+            let mut from = i.to_vec();
+            from[*dim] = (i[*dim] as isize - by).rem_euclid(x().dims[*dim] as isize) as usize;
+            from
+        }),
+        Spec::Matmul => matmul(args[0], args[1]),
+        Spec::Conv2d { stride, padding, dilation, groups } => {
+            conv(args[0], args[1], *stride, *padding, *dilation, *groups)
+        }
+        Spec::MaxPool(k, s, p) => pool(x(), *k, *s, *p, true),
+        Spec::AvgPool(k, s, p) => pool(x(), *k, *s, *p, false),
+        Spec::Gather(dim) => Val::build(args[1].dims.clone(), x().dtype, |i| {
+            let mut from = i.to_vec();
+            from[*dim] = args[1].at(i).0 as usize;
+            x().at(&from)
+        }),
+        Spec::ScatterAdd(dim) => scatter_add(args, *dim),
+        Spec::IndexSelect(dim) => {
+            let mut dims = x().dims.clone();
+            dims[*dim] = args[1].numel();
+            x().moved(dims, |i| {
+                let mut from = i.to_vec();
+                from[*dim] = args[1].lo[i[*dim]] as usize;
+                from
+            })
+        }
+        Spec::Sort(dim, descending) => sort(x(), *dim, *descending),
+        Spec::Tril(offset) => Val::build(x().dims.clone(), x().dtype, |i| {
+            let (r, c) = (i[i.len() - 2] as isize, i[i.len() - 1] as isize);
+            if c - r <= *offset { x().at(i) } else { (0.0, 0.0) }
+        }),
+        Spec::Gelu | Spec::LayerNorm => {
+            let d = if x().dtype.is_float() { x().dtype } else { DType::F32 };
+            x().map(d, |_, _| ANY)
+        }
+    }
+}
+
+fn wide_of(s: Scalar) -> DType {
+    match s {
+        Scalar::F(_) => DType::F64,
+        Scalar::I(_) => DType::I64,
+        Scalar::B(_) => DType::Bool,
+    }
+}
+
+fn category(d: DType) -> u8 {
+    if d.is_float() { 2 } else { d.is_int() as u8 }
+}
+
+/// PyTorch's promotion: a 0-d tensor, and after it a number, counts only when of a higher category.
+pub fn result_type(args: &[&Val], number: Option<Scalar>) -> DType {
+    let join = |a: Option<DType>, b: DType| Some(a.map_or(b, |a| promote(a, b)));
+    let (mut with, mut without) = (None, None);
+    for a in args {
+        if a.rank() > 0 {
+            with = join(with, a.dtype);
+        } else {
+            without = join(without, a.dtype);
+        }
+    }
+    let mut best = with;
+    let plain = number.map(|s| match s {
+        Scalar::F(_) => DType::F32,
+        Scalar::I(_) => DType::I64,
+        Scalar::B(_) => DType::Bool,
+    });
+    for other in [without, plain].into_iter().flatten() {
+        if best.is_none_or(|b| category(other) > category(b)) {
+            best = Some(other);
+        }
+    }
+    best.expect("an operand")
+}
+
+fn promote(a: DType, b: DType) -> DType {
+    use DType::*;
+    if a == b {
+        return a;
+    }
+    match category(a).cmp(&category(b)) {
+        std::cmp::Ordering::Greater => a,
+        std::cmp::Ordering::Less => b,
+        _ if [a, b].contains(&F64) => F64,
+        _ if a.is_float() => F32,
+        _ if [a, b].contains(&I64) => I64,
+        _ => I32,
+    }
+}
+
+fn float_of(d: DType) -> DType {
+    if d.is_float() { d } else { DType::F32 }
+}
+
+fn unary(op: UnaryOp, x: &Val) -> Val {
+    use UnaryOp::*;
+    let d = match op {
+        Neg | Abs | Sign | Square | Relu | Floor | Ceil | Round | Trunc => x.dtype,
+        IsNan | IsInf | IsFinite => {
+            let yes = (op == IsFinite) as u8 as f64;
+            return x.map(DType::Bool, |_, _| (yes, yes));
+        }
+        _ => float_of(x.dtype),
+    };
+    let x = x.cast(d);
+    let up = |f: fn(f64) -> f64| x.map(d, |a, b| (f(a), f(b)));
+    let down = |f: fn(f64) -> f64| x.map(d, |a, b| (f(b), f(a)));
+    let inside = |ok: fn(f64, f64) -> bool, f: fn(f64) -> f64| {
+        x.map(d, |a, b| if ok(a, b) { (f(a).min(f(b)), f(a).max(f(b))) } else { ANY })
+    };
+    let size = |a: f64, b: f64| {
+        if a >= 0.0 {
+            (a, b)
+        } else if b <= 0.0 {
+            (-b, -a)
+        } else {
+            (0.0, b.max(-a))
+        }
+    };
+    // Slope at most 1.
+    let wave = |f: fn(f64) -> f64| {
+        x.map(d, |a, b| {
+            let (m, w) = ((a + b) / 2.0, (b - a) / 2.0);
+            (f(m) - w, f(m) + w)
+        })
+    };
+    let y = match op {
+        Neg => return down(|v| -v),
+        Abs => return x.map(d, size),
+        Sign => return up(|v| if v == 0.0 { 0.0 } else { v.signum() }),
+        Relu => return up(|v| v.max(0.0)),
+        Floor => return up(f64::floor),
+        Ceil => return up(f64::ceil),
+        Round => return up(f64::round_ties_even),
+        Trunc => return up(f64::trunc),
+        Square => x.map(d, |a, b| {
+            let (a, b) = size(a, b);
+            (a * a, b * b)
+        }),
+        Reciprocal => inside(|a, b| a > 0.0 || b < 0.0, |v| 1.0 / v),
+        Sqrt => inside(|a, _| a >= 0.0, f64::sqrt),
+        Rsqrt => inside(|a, _| a > 0.0, |v| 1.0 / v.sqrt()),
+        Exp => up(f64::exp),
+        Exp2 => up(f64::exp2),
+        Expm1 => up(f64::exp_m1),
+        Log => inside(|a, _| a > 0.0, f64::ln),
+        Log2 => inside(|a, _| a > 0.0, f64::log2),
+        Log10 => inside(|a, _| a > 0.0, f64::log10),
+        Log1p => inside(|a, _| a > -1.0, f64::ln_1p),
+        Sin => wave(f64::sin),
+        Cos => wave(f64::cos),
+        Tan => inside(|a, b| a > -1.4 && b < 1.4, f64::tan),
+        Asin => inside(|a, b| a >= -1.0 && b <= 1.0, f64::asin),
+        Acos => inside(|a, b| a >= -1.0 && b <= 1.0, f64::acos),
+        Atan => up(f64::atan),
+        Sinh => up(f64::sinh),
+        Cosh => x.map(d, |a, b| {
+            let (a, b) = size(a, b);
+            (a.cosh(), b.cosh())
+        }),
+        Tanh => up(f64::tanh),
+        Asinh => up(f64::asinh),
+        Acosh => inside(|a, _| a > 1.0, f64::acosh),
+        Atanh => inside(|a, b| a > -1.0 && b < 1.0, f64::atanh),
+        Erf => up(erf),
+        Erfc => down(|v| 1.0 - erf(v)),
+        Sigmoid => up(|v| 1.0 / (1.0 + (-v).exp())),
+        Softplus => up(|v| v.max(0.0) + (-v.abs()).exp().ln_1p()),
+        Erfinv | IsNan | IsInf | IsFinite => x.map(d, |_, _| ANY),
+    };
+    // Around a zero of the function the reference itself is good to an absolute error only.
+    let near0 = if d == DType::F64 { 1e-15 } else { 0.0 };
+    let extra = match op {
+        Sin | Cos | Tan => eps(d),
+        // What the series here loses to cancellation.
+        Erf | Erfc => 2e-14,
+        _ => 0.0,
+    };
+    y.rounded(ULPS, near0 + extra)
+}
+
+/// By its Taylor series for small arguments, else by the continued fraction of its complement.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a < 2.0 {
+        let (mut term, mut sum, mut n) = (x, x, 0.0);
+        while term.abs() > 1e-18 * sum.abs() && n < 200.0 {
+            n += 1.0;
+            term *= -x * x / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        return sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    let mut f = 0.0;
+    for k in (1..400).rev() {
+        f = k as f64 / 2.0 / (a + f);
+    }
+    let c = (-a * a).exp() / ((a + f) * std::f64::consts::PI.sqrt());
+    (1.0 - c) * x.signum()
+}
+
+fn hull(values: [f64; 4]) -> (f64, f64) {
+    (
+        values.iter().copied().fold(f64::INFINITY, f64::min),
+        values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    )
+}
+
+fn corners(a: (f64, f64), b: (f64, f64), f: impl Fn(f64, f64) -> f64) -> (f64, f64) {
+    hull([f(a.0, b.0), f(a.0, b.1), f(a.1, b.0), f(a.1, b.1)])
+}
+
+fn zip(a: &Val, b: &Val, d: DType, f: impl Fn((f64, f64), (f64, f64)) -> (f64, f64)) -> Val {
+    let dims = broadcast(&a.dims, &b.dims).expect("fits");
+    let (a, b) = (a.expand(&dims), b.expand(&dims));
+    let (lo, hi) = (0..a.numel()).map(|i| f((a.lo[i], a.hi[i]), (b.lo[i], b.hi[i]))).unzip();
+    Val { dims, dtype: d, lo, hi }
+}
+
+fn zip3(c: &Val, a: &Val, b: &Val, d: DType) -> Val {
+    let (lo, hi) = (0..c.numel())
+        .map(|i| match (c.lo[i], c.hi[i]) {
+            (1.0, _) => (a.lo[i], a.hi[i]),
+            (_, 0.0) => (b.lo[i], b.hi[i]),
+            _ => (a.lo[i].min(b.lo[i]), a.hi[i].max(b.hi[i])),
+        })
+        .unzip();
+    Val { dims: c.dims.clone(), dtype: d, lo, hi }
+}
+
+fn binary(op: BinaryOp, a: &Val, b: &Val, common: DType) -> Val {
+    use BinaryOp::*;
+    let (input, out) = match op {
+        Div | Atan2 | Hypot => (float_of(common), float_of(common)),
+        Eq | Ne | Lt | Le | Gt | Ge => (common, DType::Bool),
+        LogicalAnd | LogicalOr | LogicalXor => (DType::Bool, DType::Bool),
+        _ => (common, common),
+    };
+    let (a, b) = (&a.cast(input), &b.cast(input));
+    let point = |x: (f64, f64)| x.0 == x.1;
+    // From "certainly" and "certainly not".
+    let truth = |yes: bool, no: bool| (yes as u8 as f64, !no as u8 as f64);
+    let whole = |f: fn(i64, i64) -> i64| {
+        move |x: (f64, f64), y: (f64, f64)| {
+            if x.0 == x.1 && y.0 == y.1 {
+                let v = f(x.0 as i64, y.0 as i64) as f64;
+                (v, v)
+            } else {
+                ANY
+            }
+        }
+    };
+    let free_of_0 = |y: (f64, f64)| y.0 > 0.0 || y.1 < 0.0;
+    if !out.is_float() {
+        let done = match op {
+            Pow => Some(zip(
+                a,
+                b,
+                out,
+                whole(|x, y| if (0..40).contains(&y) { x.wrapping_pow(y as u32) } else { i64::MAX }),
+            )),
+            Fmod => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { x % y }))),
+            Remainder => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { x - y * floor_div(x, y) }))),
+            FloorDivide => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { floor_div(x, y) }))),
+            BitwiseAnd => Some(zip(a, b, out, whole(|x, y| x & y))),
+            BitwiseOr => Some(zip(a, b, out, whole(|x, y| x | y))),
+            BitwiseXor => Some(zip(a, b, out, whole(|x, y| x ^ y))),
+            _ => None,
+        };
+        if let Some(v) = done {
+            return v;
+        }
+    }
+    let near = eps(out) * 4.0;
+    let quotient = |x, y| {
+        let (l, h) = corners(x, y, |x, y| x / y);
+        (l - l.abs() * near, h + h.abs() * near)
+    };
+    let y = match op {
+        Add => zip(a, b, out, |x, y| (x.0 + y.0, x.1 + y.1)),
+        Sub => zip(a, b, out, |x, y| (x.0 - y.1, x.1 - y.0)),
+        Mul => zip(a, b, out, |x, y| corners(x, y, |x, y| x * y)),
+        Div => zip(a, b, out, |x, y| if free_of_0(y) { corners(x, y, |x, y| x / y) } else { ANY }),
+        Pow => zip(a, b, out, |x, y| if x.0 > 0.0 { corners(x, y, f64::powf) } else { ANY }),
+        Atan2 => zip(a, b, out, |x, y| if y.0 > 0.0 { corners(x, y, f64::atan2) } else { ANY }),
+        Hypot => zip(a, b, out, |x, y| {
+            let least = |v: (f64, f64)| if v.0 <= 0.0 && v.1 >= 0.0 { 0.0 } else { v.0.abs().min(v.1.abs()) };
+            let most = |v: (f64, f64)| v.0.abs().max(v.1.abs());
+            (least(x).hypot(least(y)), most(x).hypot(most(y)))
+        }),
+        Maximum => return zip(a, b, out, |x, y| (x.0.max(y.0), x.1.max(y.1))),
+        Minimum => return zip(a, b, out, |x, y| (x.0.min(y.0), x.1.min(y.1))),
+        Fmod | Remainder => zip(a, b, out, |x, y| {
+            if !free_of_0(y) {
+                return ANY;
+            }
+            let (l, h) = quotient(x, y);
+            let cut = if op == Fmod { f64::trunc } else { f64::floor };
+            let most = y.0.abs().max(y.1.abs());
+            if cut(l) != cut(h) {
+                return (-most, most);
+            }
+            let back = corners(y, (cut(l), cut(l)), |y, q| y * q);
+            // The product's rounding is relative to it, not to the small rest.
+            let slack = back.0.abs().max(back.1.abs()) * near;
+            (x.0 - back.1 - slack, x.1 - back.0 + slack)
+        }),
+        FloorDivide => {
+            return zip(a, b, out, |x, y| {
+                let (l, h) = if free_of_0(y) { quotient(x, y) } else { ANY };
+                (l.floor(), h.floor())
+            })
+            .rounded(1.0, 0.0);
+        }
+        Eq => zip(a, b, out, |x, y| truth(point(x) && x == y, x.1 < y.0 || y.1 < x.0)),
+        Ne => zip(a, b, out, |x, y| truth(x.1 < y.0 || y.1 < x.0, point(x) && x == y)),
+        Lt => zip(a, b, out, |x, y| truth(x.1 < y.0, x.0 >= y.1)),
+        Le => zip(a, b, out, |x, y| truth(x.1 <= y.0, x.0 > y.1)),
+        Gt => zip(a, b, out, |x, y| truth(x.0 > y.1, x.1 <= y.0)),
+        Ge => zip(a, b, out, |x, y| truth(x.0 >= y.1, x.1 < y.0)),
+        LogicalAnd => zip(a, b, out, |x, y| (x.0.min(y.0), x.1.min(y.1))),
+        LogicalOr => zip(a, b, out, |x, y| (x.0.max(y.0), x.1.max(y.1))),
+        LogicalXor => {
+            zip(
+                a,
+                b,
+                out,
+                |x, y| {
+                    if point(x) && point(y) { truth(x.0 != y.0, x.0 == y.0) } else { (0.0, 1.0) }
+                },
+            )
+        }
+        BitwiseAnd | BitwiseOr | BitwiseXor => zip(a, b, out, |_, _| ANY),
+    };
+    y.rounded(ULPS, 0.0)
+}
+
+fn floor_div(x: i64, y: i64) -> i64 {
+    (x as f64 / y as f64).floor() as i64
+}
+
+/// For each element of the reduced shape: the positions in `x` that it is made of.
+fn groups(x: &Val, axes: &[usize], keep: bool) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let thin: Vec<usize> =
+        x.dims.iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
+    let mut members = vec![Vec::new(); thin.iter().product()];
+    let mut k = 0;
+    each(&x.dims, |i| {
+        let place: Vec<usize> =
+            i.iter().enumerate().map(|(d, &i)| if axes.contains(&d) { 0 } else { i }).collect();
+        members[flat(&thin, &place)].push(k);
+        k += 1;
+    });
+    let dims = match keep {
+        true => thin,
+        false => x.dims.iter().enumerate().filter(|(d, _)| !axes.contains(d)).map(|(_, &n)| n).collect(),
+    };
+    (dims, members)
+}
+
+fn reduce(r: Reduction, x: &Val, axes: &[usize], keep: bool) -> Val {
+    let d = match r {
+        Reduction::Any | Reduction::All => DType::Bool,
+        Reduction::Sum | Reduction::Prod if !x.dtype.is_float() => DType::I64,
+        Reduction::LogSumExp => float_of(x.dtype),
+        _ => x.dtype,
+    };
+    let x = &x.cast(d);
+    let (dims, members) = groups(x, axes, keep);
+    let unit = eps(wide(d));
+    let (lo, hi) = members
+        .iter()
+        .map(|m| {
+            let n = m.len() as f64;
+            let sum = |v: &[f64]| m.iter().map(|&k| v[k]).sum::<f64>();
+            let most = m.iter().map(|&k| x.lo[k].abs().max(x.hi[k].abs())).sum::<f64>();
+            let slack = if d.is_float() { (n + 4.0) * unit * most } else { 0.0 };
+            let total = (sum(&x.lo) - slack, sum(&x.hi) + slack);
+            match r {
+                Reduction::Sum => total,
+                Reduction::Mean => (total.0 / n, total.1 / n),
+                Reduction::Prod => {
+                    let p = m.iter().fold((1.0, 1.0), |p, &k| corners(p, (x.lo[k], x.hi[k]), |a, b| a * b));
+                    let slack = if d.is_float() { (n + 4.0) * unit * p.0.abs().max(p.1.abs()) } else { 0.0 };
+                    (p.0 - slack, p.1 + slack)
+                }
+                Reduction::Max | Reduction::Any => (fold(m, &x.lo, f64::max), fold(m, &x.hi, f64::max)),
+                Reduction::Min | Reduction::All => (fold(m, &x.lo, f64::min), fold(m, &x.hi, f64::min)),
+                Reduction::LogSumExp => {
+                    let top = fold(m, &x.hi, f64::max);
+                    let of = |v: &[f64]| m.iter().map(|&k| (v[k] - top).exp()).sum::<f64>().ln() + top;
+                    let slack = unit * (n + 8.0 + 4.0 * most / n + top.abs());
+                    (of(&x.lo) - slack, of(&x.hi) + slack)
+                }
+                Reduction::Var(correction) => {
+                    let (ml, mh) = (total.0 / n - slack, total.1 / n + slack);
+                    let part = |k: usize| {
+                        let (a, b) = (x.lo[k] - mh, x.hi[k] - ml);
+                        let least = if a <= 0.0 && b >= 0.0 { 0.0 } else { a.abs().min(b.abs()) };
+                        (least * least, a.abs().max(b.abs()).powi(2))
+                    };
+                    let s = m.iter().map(|&k| part(k)).fold((0.0, 0.0), |s, p| (s.0 + p.0, s.1 + p.1));
+                    let left = n - correction as f64;
+                    if left <= 0.0 {
+                        ANY
+                    } else {
+                        (s.0 / left * (1.0 - n * unit), s.1 / left * (1.0 + n * unit))
+                    }
+                }
+            }
+        })
+        .unzip();
+    let ulps = if matches!(r, Reduction::Max | Reduction::Min) { 0.0 } else { ULPS };
+    let v = Val { dims, dtype: d, lo, hi };
+    if ulps == 0.0 { v } else { v.rounded(ulps, 0.0) }
+}
+
+fn fold(m: &[usize], v: &[f64], f: fn(f64, f64) -> f64) -> f64 {
+    m.iter().map(|&k| v[k]).reduce(f).unwrap_or(f64::NAN)
+}
+
+fn softmax(x: &Val, dim: usize, log: bool) -> Val {
+    let d = float_of(x.dtype);
+    let x = &x.cast(d);
+    let mut y = x.clone();
+    let (_, members) = groups(x, &[dim], true);
+    let unit = eps(wide(d));
+    let mut slack = 0f64;
+    for m in &members {
+        let top = fold(m, &x.hi, f64::max);
+        let sums = [&x.lo, &x.hi].map(|v| m.iter().map(|&k| (v[k] - top).exp()).sum::<f64>());
+        let spread = m.iter().map(|&k| top - x.lo[k]).fold(0.0, f64::max);
+        slack = slack.max(unit * (m.len() as f64 + 8.0 + 4.0 * spread));
+        for &k in m {
+            let (l, h) = ((x.lo[k] - top).exp(), (x.hi[k] - top).exp());
+            let (below, above) = ((sums[1] - h).max(0.0) + l, (sums[0] - l).max(0.0) + h);
+            (y.lo[k], y.hi[k]) = match log {
+                true => (x.lo[k] - top - below.ln(), x.hi[k] - top - above.ln()),
+                false => (l / below, h / above),
+            };
+        }
+    }
+    y.rounded(ULPS, slack)
+}
+
+fn cumsum(x: &Val, dim: usize) -> Val {
+    let d = if x.dtype.is_float() { x.dtype } else { DType::I64 };
+    let mut y = x.cast(d);
+    let (_, members) = groups(&y, &[dim], true);
+    for m in &members {
+        let mut acc = (0.0, 0.0, 0.0);
+        for (n, &k) in m.iter().enumerate() {
+            acc = (acc.0 + y.lo[k], acc.1 + y.hi[k], acc.2 + y.lo[k].abs().max(y.hi[k].abs()));
+            let slack = if d.is_float() { (n + 4) as f64 * eps(wide(d)) * acc.2 } else { 0.0 };
+            (y.lo[k], y.hi[k]) = (acc.0 - slack, acc.1 + slack);
+        }
+    }
+    y.rounded(2.0, 0.0)
+}
+
+fn argmax(x: &Val, dim: usize, keep: bool) -> Val {
+    let (dims, members) = groups(x, &[dim], keep);
+    let (lo, hi) = members
+        .iter()
+        .map(|m| {
+            let top = fold(m, &x.lo, f64::max);
+            // Whoever may reach the largest lower end may be the largest.
+            let mut could = m.iter().enumerate().filter(|(_, k)| x.hi[**k] >= top).map(|(i, _)| i as f64);
+            let first = could.next().unwrap_or(0.0);
+            let sure = m.iter().all(|&k| x.lo[k] == x.hi[k]);
+            (first, if sure { first } else { could.last().unwrap_or(first) })
+        })
+        .unzip();
+    Val { dims, dtype: DType::I64, lo, hi }
+}
+
+fn cat(args: &[&Val], dim: usize) -> Val {
+    let d = result_type(args, None);
+    let parts: Vec<Val> = args.iter().map(|a| a.cast(d)).collect();
+    let mut dims = parts[0].dims.clone();
+    dims[dim] = parts.iter().map(|p| p.dims[dim]).sum();
+    Val::build(dims, d, |i| {
+        let mut from = i.to_vec();
+        for p in &parts {
+            if from[dim] < p.dims[dim] {
+                return p.at(&from);
+            }
+            from[dim] -= p.dims[dim];
+        }
+        ANY
+    })
+}
+
+fn pad(x: &Val, amounts: &[(isize, isize)], fill: f64) -> Val {
+    let mut dims = x.dims.clone();
+    let mut before = vec![0isize; x.rank()];
+    for (i, &(lo, hi)) in amounts.iter().enumerate() {
+        let d = x.rank() - 1 - i;
+        dims[d] = (dims[d] as isize + lo + hi) as usize;
+        before[d] = lo;
+    }
+    let fill = Val::exact(&[], DType::F64, vec![fill]).cast(x.dtype);
+    Val::build(dims, x.dtype, |i| {
+        let from: Vec<isize> = i.iter().zip(&before).map(|(&i, b)| i as isize - b).collect();
+        let inside = from.iter().zip(&x.dims).all(|(&i, &n)| (0..n as isize).contains(&i));
+        if inside {
+            x.at(&from.iter().map(|&i| i as usize).collect::<Vec<_>>())
+        } else {
+            (fill.lo[0], fill.hi[0])
+        }
+    })
+}
+
+/// A sum of products, with the room that adding in another order needs.
+struct Products {
+    lo: f64,
+    hi: f64,
+    size: f64,
+    n: f64,
+}
+impl Products {
+    fn new() -> Products {
+        Products { lo: 0.0, hi: 0.0, size: 0.0, n: 0.0 }
+    }
+    fn add(&mut self, a: (f64, f64), b: (f64, f64)) {
+        let (l, h) = corners(a, b, |a, b| a * b);
+        self.lo += l;
+        self.hi += h;
+        self.size += l.abs().max(h.abs());
+        self.n += 1.0;
+    }
+    fn done(self, d: DType) -> (f64, f64) {
+        let slack = if d.is_float() { (self.n + 8.0) * eps(wide(d)) * self.size } else { 0.0 };
+        (self.lo - slack, self.hi + slack)
+    }
+}
+
+fn matmul(a: &Val, b: &Val) -> Val {
+    let raise = |v: &Val, at: usize| {
+        let mut dims = v.dims.clone();
+        if dims.len() == 1 {
+            dims.insert(at, 1);
+        }
+        Val { dims, ..v.clone() }
+    };
+    let (x, y) = (raise(a, 0), raise(b, 1));
+    let (rx, ry) = (x.rank(), y.rank());
+    let k = x.dims[rx - 1];
+    let batch = broadcast(&x.dims[..rx - 2], &y.dims[..ry - 2]).expect("fits");
+    let mut dims = batch.clone();
+    dims.extend([x.dims[rx - 2], y.dims[ry - 1]]);
+    let place = |v: &Val, i: &[usize], r: usize, c: usize| {
+        let lead = v.rank() - 2;
+        let mut at: Vec<usize> = i[batch.len() - lead..batch.len()]
+            .iter()
+            .zip(&v.dims)
+            .map(|(&i, &n)| if n == 1 { 0 } else { i })
+            .collect();
+        at.extend([r, c]);
+        v.at(&at)
+    };
+    let mut out = Val::build(dims, a.dtype, |i| {
+        let (r, c) = (i[i.len() - 2], i[i.len() - 1]);
+        let mut sum = Products::new();
+        for j in 0..k {
+            sum.add(place(&x, i, r, j), place(&y, i, j, c));
+        }
+        sum.done(a.dtype)
+    })
+    .rounded(2.0, 0.0);
+    let last = out.rank() - 1;
+    if b.rank() == 1 {
+        out.dims.remove(last);
+    }
+    if a.rank() == 1 {
+        out.dims.remove(last - 1);
+    }
+    out
+}
+
+fn conv(x: &Val, w: &Val, stride: usize, padding: usize, dilation: usize, groups: usize) -> Val {
+    let out = |d: usize| (x.dims[d] + 2 * padding - dilation * (w.dims[d] - 1) - 1) / stride + 1;
+    let dims = vec![x.dims[0], w.dims[0], out(2), out(3)];
+    let (per_in, per_out) = (w.dims[1], w.dims[0] / groups);
+    Val::build(dims, x.dtype, |i| {
+        let mut sum = Products::new();
+        for c in 0..per_in {
+            for u in 0..w.dims[2] {
+                for v in 0..w.dims[3] {
+                    let place = |o: usize, k: usize, n: usize| {
+                        (o * stride + k * dilation).checked_sub(padding).filter(|&p| p < n)
+                    };
+                    if let (Some(r), Some(q)) = (place(i[2], u, x.dims[2]), place(i[3], v, x.dims[3])) {
+                        sum.add(x.at(&[i[0], i[1] / per_out * per_in + c, r, q]), w.at(&[i[1], c, u, v]));
+                    }
+                }
+            }
+        }
+        sum.done(x.dtype)
+    })
+    .rounded(2.0, 0.0)
+}
+
+fn pool(x: &Val, k: usize, s: usize, p: usize, max: bool) -> Val {
+    let out = |d: usize| (x.dims[d] + 2 * p - k) / s + 1;
+    let y = Val::build(vec![x.dims[0], x.dims[1], out(2), out(3)], x.dtype, |i| {
+        let mut best = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        let mut sum = Products::new();
+        for u in 0..k {
+            for v in 0..k {
+                let place = |o: usize, t: usize, n: usize| (o * s + t).checked_sub(p).filter(|&q| q < n);
+                if let (Some(r), Some(q)) = (place(i[2], u, x.dims[2]), place(i[3], v, x.dims[3])) {
+                    let at = x.at(&[i[0], i[1], r, q]);
+                    best = (best.0.max(at.0), best.1.max(at.1));
+                    sum.add(at, (1.0, 1.0));
+                }
+            }
+        }
+        let n = (k * k) as f64;
+        let (l, h) = sum.done(x.dtype);
+        if max { best } else { (l / n, h / n) }
+    });
+    // A half's average is rounded as a sum, then with the divisor.
+    if max { y } else { y.rounded(ULPS, 0.0) }
+}
+
+fn scatter_add(args: &[&Val], dim: usize) -> Val {
+    let [base, index, src] = args else { unreachable!("three operands") };
+    let mut y = (*base).clone();
+    let mut size: Vec<(f64, f64)> =
+        y.lo.iter().zip(&y.hi).map(|(a, b)| (a.abs().max(b.abs()), 1.0)).collect();
+    each(&index.dims, |i| {
+        let mut to = i.to_vec();
+        to[dim] = index.at(i).0 as usize;
+        let (k, (l, h)) = (flat(&base.dims, &to), src.at(i));
+        y.lo[k] += l;
+        y.hi[k] += h;
+        size[k] = (size[k].0 + l.abs().max(h.abs()), size[k].1 + 1.0);
+    });
+    let unit = eps(y.dtype);
+    for (k, (s, n)) in size.into_iter().enumerate() {
+        y.lo[k] -= s * n * unit;
+        y.hi[k] += s * n * unit;
+    }
+    y.rounded(2.0, 0.0)
+}
+
+fn sort(x: &Val, dim: usize, descending: bool) -> Val {
+    let mut y = x.clone();
+    let (_, members) = groups(x, &[dim], true);
+    for m in &members {
+        // The k-th smallest lies between the k-th smallest ends.
+        for (from, to) in [(&x.lo, &mut y.lo), (&x.hi, &mut y.hi)] {
+            let mut v: Vec<f64> = m.iter().map(|&k| from[k]).collect();
+            v.sort_by(f64::total_cmp);
+            if descending {
+                v.reverse();
+            }
+            m.iter().zip(v).for_each(|(&k, v)| to[k] = v);
+        }
+    }
+    y
+}
