@@ -20,7 +20,7 @@ impl Forward for Net {
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let digits = |split| load_named("digits", split, &Places::default(), &mut |_| {});
+    let digits = |split| load_named("digits", split, Places::default(), &mut |_| {});
     let (train, test) = (digits(Split::Train)?, digits(Split::Test)?);
     let loader = DataLoader::new(Arc::new(train)).batch_size(64).shuffle(0).drop_last(true);
 
@@ -33,10 +33,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = Optimizer::new(AdamW::new(3e-3));
     let mut average = Ema::new(&net, 0.98)?;
     let key = Key::new(1);
-    let updates = 2 * loader.batches(0)? as u64 / 2;
+    let updates = loader.batches(0)? as u64 * 4 / 2; // four epochs, two batches a step
     let schedule = Schedule::cosine(updates, 0.0).with_warmup(10, 0.1);
 
-    for epoch in 0..2 {
+    for epoch in 0..4 {
         let mut pending: Option<Grads> = None;
         for batch in loader.epoch(epoch).iter() {
             let batch = batch?;

@@ -325,7 +325,7 @@ rule_options! {
         eps: f64 = 1e-3,
         /// Coupled weight decay. Default 0.
         weight_decay: f64 = 0.0,
-        /// Where both moments start. Default 1e-6.
+        /// Where the second moment starts. Default 1e-6.
         initial_accumulator: f64 = 1e-6,
         /// Corrects the averages' start, as implementations do; the paper does not. Default true.
         bias_correction: bool = true,
@@ -345,8 +345,8 @@ impl Rule for Yogi {
         self.weight_decay
     }
     fn start(&self, param: &Tensor) -> Slots {
-        let v = Tensor::full_like(param, self.initial_accumulator);
-        Slots { tensors: vec![v.clone(), v], product: 1.0 }
+        let tensors = vec![Tensor::zeros_like(param), Tensor::full_like(param, self.initial_accumulator)];
+        Slots { tensors, product: 1.0 }
     }
     fn update(&self, p: &Tensor, g: &Tensor, slots: &mut Slots, info: &StepInfo) -> Tensor {
         let t = &mut slots.tensors;

@@ -5,6 +5,7 @@ mod case;
 mod run;
 
 use case::Case;
+use hadal_core::ops::{BinaryOp, UnaryOp};
 use hadal_tensor::{DType, Tensor, vjp_or_none};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,11 +51,38 @@ fn operations_equal_pytorch() {
             Err(e) => failures.push(format!("{} ({} {}): gradient: {e}", c.name, c.op, c.args)),
         }
     }
+    erfinv_equals_mpmath(&dir);
     write_proofs(&cases, &failures);
     println!("{ran} cases, {gradients} gradients, {} failures", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // A runner that runs nothing would pass too.
     assert!(ran > 1250 && gradients > 700, "{ran} cases and {gradients} gradients is too few");
+}
+
+/// The one pointwise operation without cases from PyTorch: against mpmath, as the scalar function is.
+fn erfinv_equals_mpmath(dir: &Path) {
+    let text = std::fs::read_to_string(dir.join("math_f64.json")).expect("in the repository");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let column = |i: usize| -> Vec<f64> {
+        let rows = json["erfinv"].as_array().expect("a table");
+        rows.iter().map(|r| r[i].as_str().and_then(|v| v.parse().ok()).expect("a number")).collect()
+    };
+    same(&Tensor::from_slice(&column(0)).erfinv(), &Tensor::from_slice(&column(1)), 1e-14).expect("erfinv");
+}
+
+/// The table's class of a family of cases.
+fn class_of(family: &str) -> &'static str {
+    match family {
+        "reduce" => "reduce",
+        "sort" => "sort",
+        "view" => "view",
+        "join" => "movement",
+        "matmul" => "matmul",
+        "index" => "index",
+        "conv" => "convolution",
+        "pool" => "pooling",
+        _ => "composition",
+    }
 }
 
 /// For the documentation's table of operations: what was compared, in which dtypes.
@@ -72,10 +100,18 @@ fn write_proofs(cases: &[Case], failures: &[String]) {
             *lines.entry((name.to_owned(), t.dtype().to_string())).or_insert(true) &= !failed;
         }
     }
+    let in_table = |op: &str| {
+        UnaryOp::ALL.iter().map(|o| o.name()).chain(BinaryOp::ALL.iter().map(|o| o.name())).any(|n| n == op)
+    };
     let text: String = lines
         .iter()
-        .map(|((op, dtype), ok)| format!("{{\"op\":\"{op}\",\"forward\":{ok},\"dtypes\":[\"{dtype}\"]}}\n"))
+        .map(|((op, dtype), ok)| {
+            let class = cases.iter().find(|c| c.op == *op).map_or("composition", |c| class_of(&c.family));
+            let class = if in_table(op) { String::new() } else { format!("\"class\":\"{class}\",") };
+            format!("{{\"op\":\"{op}\",{class}\"forward\":{ok},\"dtypes\":[\"{dtype}\"]}}\n")
+        })
         .collect();
+    let text = text + "{\"op\":\"erfinv\",\"forward\":true,\"dtypes\":[\"f64\"]}\n";
     let dir = Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/../optable"));
     std::fs::create_dir_all(dir).expect("the target folder is writable");
     std::fs::write(dir.join("golden.json"), text).expect("the target folder is writable");
