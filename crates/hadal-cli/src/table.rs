@@ -59,9 +59,9 @@ impl Table {
         }
         let line = |cells: &dyn Fn(usize) -> String| {
             let mut line = String::new();
-            for c in 0..columns {
-                let text = cut(&cells(c), widths[c]);
-                let gap = " ".repeat(widths[c] - chars(&text));
+            for (c, &width) in widths.iter().enumerate() {
+                let text = cut(&cells(c), width);
+                let gap = " ".repeat(width - chars(&text));
                 if c > 0 {
                     line.push_str("  ");
                 }

@@ -207,4 +207,9 @@ fn devices() {
     let j = json(&["devices", "--json", "--threads", "2"]);
     assert_eq!((&j["device"], &j["threads"]), (&"cpu".into(), &2.into()));
     assert!(j["simd"].is_string() && j.get("measured").is_none());
+    let j = json(&["devices", "--json", "--measure", "--threads", "1"]);
+    let measured = |name: &str| j["measured"][name].as_f64().unwrap();
+    // Far below any machine's and far above what a wrong unit gives.
+    assert!((0.1..1e5).contains(&measured("matmul_gflops_1_thread")), "{j}");
+    assert!((0.1..1e4).contains(&measured("memory_gb_per_s")), "{j}");
 }
