@@ -4,7 +4,7 @@ use crate::plan;
 use crate::scope;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, Tag};
+use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Shape, Tag};
 use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
