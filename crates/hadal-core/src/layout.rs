@@ -207,9 +207,7 @@ impl Layout {
     pub fn slice(&self, starts: &[usize], sizes: &[usize], steps: &[isize]) -> Layout {
         let mut offset = self.offset as isize;
         if !sizes.contains(&0) {
-            for d in 0..self.shape.rank() {
-                offset += starts[d] as isize * self.strides[d];
-            }
+            offset += starts.iter().zip(&self.strides).map(|(&at, &s)| at as isize * s).sum::<isize>();
         }
         Layout {
             shape: Shape::new(sizes),

@@ -29,11 +29,8 @@ impl Ema {
             return Err(Error::new(ErrorKind::Value, "Ema", format!("a decay of {decay}"))
                 .help("use a number between 0 and 1, such as 0.999"));
         }
-        let averages = model
-            .state_dict()
-            .into_iter()
-            .map(|(n, t)| Ok((n, t.materialize()?)))
-            .collect::<Result<_>>()?;
+        let averages =
+            model.state_dict().into_iter().map(|(n, t)| Ok((n, t.materialize()?))).collect::<Result<_>>()?;
         Ok(Ema { decay, averages })
     }
 
@@ -63,8 +60,11 @@ impl Ema {
 
     /// Exchanges the model's weights and the averages.
     pub fn swap<M: Module + ?Sized>(&mut self, model: &M) -> Result<()> {
-        let now =
-            model.state_dict().into_iter().map(|(n, t)| Ok((n, t.materialize()?))).collect::<Result<Vec<_>>>()?;
+        let now = model
+            .state_dict()
+            .into_iter()
+            .map(|(n, t)| Ok((n, t.materialize()?)))
+            .collect::<Result<Vec<_>>>()?;
         model.load_state_dict(&self.averages, true)?;
         self.averages = now;
         Ok(())

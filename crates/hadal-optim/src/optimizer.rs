@@ -81,7 +81,11 @@ impl Optimizer {
     }
     /// Parameters for which the rule on name and shape holds get these options. The first group that
     /// matches counts.
-    pub fn group(mut self, matches: impl Fn(&str, &Shape) -> bool + Send + 'static, options: GroupOptions) -> Self {
+    pub fn group(
+        mut self,
+        matches: impl Fn(&str, &Shape) -> bool + Send + 'static,
+        options: GroupOptions,
+    ) -> Self {
         self.groups.push((Box::new(matches), options));
         self
     }
@@ -126,9 +130,13 @@ impl Optimizer {
             }
             let shape = e.param.shape();
             if *grad.shape() != shape {
-                return Err(Error::new(ErrorKind::Shape, "step", format!("the gradient of {} has another shape", e.name))
-                    .operand(&shape, e.param.dtype())
-                    .operand(grad.shape(), grad.dtype()));
+                return Err(Error::new(
+                    ErrorKind::Shape,
+                    "step",
+                    format!("the gradient of {} has another shape", e.name),
+                )
+                .operand(&shape, e.param.dtype())
+                .operand(grad.shape(), grad.dtype()));
             }
             updates.push((e, grad.detach(), self.options_of(&e.name, &shape)));
         }
@@ -139,10 +147,10 @@ impl Optimizer {
             for (e, grad, options) in updates {
                 let rule = &*self.rule;
                 let old = e.param.take();
-                let state = self.state.entry(e.name.clone()).or_insert_with(|| ParamState {
-                    steps: 0,
-                    slots: rule.start(&old),
-                });
+                let state = self
+                    .state
+                    .entry(e.name.clone())
+                    .or_insert_with(|| ParamState { steps: 0, slots: rule.start(&old) });
                 state.steps += 1;
                 let info = StepInfo { lr: self.lr * options.lr_scale.unwrap_or(1.0), step: state.steps };
                 let decay = options.weight_decay.unwrap_or(rule.weight_decay());
@@ -175,7 +183,8 @@ impl Optimizer {
     }
 
     fn options_of(&self, name: &str, shape: &Shape) -> GroupOptions {
-        let own = self.groups.iter().find(|(m, _)| m(name, shape)).map_or(GroupOptions::default(), |(_, o)| *o);
+        let own =
+            self.groups.iter().find(|(m, _)| m(name, shape)).map_or(GroupOptions::default(), |(_, o)| *o);
         GroupOptions {
             lr_scale: own.lr_scale.or(self.defaults.lr_scale),
             weight_decay: own.weight_decay.or(self.defaults.weight_decay),

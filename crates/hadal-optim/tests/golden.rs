@@ -12,7 +12,8 @@ fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests-data/golden")
 }
 fn json(name: &str) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(dir().join(name)).expect("in the repository")).expect("JSON")
+    serde_json::from_str(&std::fs::read_to_string(dir().join(name)).expect("in the repository"))
+        .expect("JSON")
 }
 fn tensors(name: &str) -> BTreeMap<String, Tensor> {
     let file = hadal_io::safetensors::read(&dir().join(name)).expect("in the repository");
@@ -29,7 +30,8 @@ struct Two {
 fn rule(name: &str, a: &Value) -> Optimizer {
     let f = |k: &str, default: f64| a[k].as_f64().unwrap_or(default);
     let b = |k: &str| a[k].as_bool().unwrap_or(false);
-    let betas = |d: (f64, f64)| a["betas"].as_array().map_or(d, |v| (v[0].as_f64().unwrap(), v[1].as_f64().unwrap()));
+    let betas =
+        |d: (f64, f64)| a["betas"].as_array().map_or(d, |v| (v[0].as_f64().unwrap(), v[1].as_f64().unwrap()));
     let lr = f("lr", f64::NAN);
     let std = (0.9, 0.999);
     match name {
@@ -56,18 +58,26 @@ fn rule(name: &str, a: &Value) -> Optimizer {
                 .momentum(f("momentum", 0.0))
                 .centered(b("centered")),
         ),
-        "Adadelta" => {
-            Optimizer::new(Adadelta::new(lr).rho(f("rho", 0.9)).eps(f("eps", 1e-6)).weight_decay(f("weight_decay", 0.0)))
-        }
+        "Adadelta" => Optimizer::new(
+            Adadelta::new(lr).rho(f("rho", 0.9)).eps(f("eps", 1e-6)).weight_decay(f("weight_decay", 0.0)),
+        ),
         "Adam" => Optimizer::new(
-            Adam::new(lr).betas(betas(std)).eps(f("eps", 1e-8)).weight_decay(f("weight_decay", 0.0)).amsgrad(b("amsgrad")),
+            Adam::new(lr)
+                .betas(betas(std))
+                .eps(f("eps", 1e-8))
+                .weight_decay(f("weight_decay", 0.0))
+                .amsgrad(b("amsgrad")),
         ),
         "AdamW" => Optimizer::new(
-            AdamW::new(lr).betas(betas(std)).eps(f("eps", 1e-8)).weight_decay(f("weight_decay", 1e-2)).amsgrad(b("amsgrad")),
+            AdamW::new(lr)
+                .betas(betas(std))
+                .eps(f("eps", 1e-8))
+                .weight_decay(f("weight_decay", 1e-2))
+                .amsgrad(b("amsgrad")),
         ),
-        "Adamax" => {
-            Optimizer::new(Adamax::new(lr).betas(betas(std)).eps(f("eps", 1e-8)).weight_decay(f("weight_decay", 0.0)))
-        }
+        "Adamax" => Optimizer::new(
+            Adamax::new(lr).betas(betas(std)).eps(f("eps", 1e-8)).weight_decay(f("weight_decay", 0.0)),
+        ),
         "NAdam" => Optimizer::new(
             NAdam::new(lr)
                 .weight_decay(f("weight_decay", 0.0))
@@ -88,7 +98,9 @@ fn rule(name: &str, a: &Value) -> Optimizer {
                 .initial_accumulator(f("initial_accumulator", 1e-6))
                 .bias_correction(b("bias_correction")),
         ),
-        "Lion" => Optimizer::new(Lion::new(lr).betas(betas((0.9, 0.99))).weight_decay(f("weight_decay", 0.0))),
+        "Lion" => {
+            Optimizer::new(Lion::new(lr).betas(betas((0.9, 0.99))).weight_decay(f("weight_decay", 0.0)))
+        }
         other => panic!("no rule for {other}"),
     }
 }
@@ -164,7 +176,10 @@ fn clipping_equals_pytorch() {
         let name = c["name"].as_str().expect("a name");
         let step = c["at_step"].as_i64().expect("a step") as isize;
         let (gw, gb) = (get(&c["grads"]["w"]).select(0, step), get(&c["grads"]["b"]).select(0, step));
-        let model = Two { w: Param::new(gw.materialize().expect("data")), b: Param::new(gb.materialize().expect("data")) };
+        let model = Two {
+            w: Param::new(gw.materialize().expect("data")),
+            b: Param::new(gb.materialize().expect("data")),
+        };
         let grads = grads_of(&model, &gw, &gb);
         let clipped = match (c["args"]["clip_value"].as_f64(), c["args"]["norm_type"].as_f64()) {
             (Some(limit), _) => clip_grad_value(&grads, limit),
@@ -228,12 +243,20 @@ fn schedule(name: &str, a: &Value) -> Schedule {
         // Every `step_size` steps, from the start on.
         "StepLR" => Schedule::Factor { factor: f("gamma"), every: n("step_size"), floor: 0.0 },
         "MultiStepLR" => Schedule::MultiStep {
-            milestones: a["milestones"].as_array().expect("a list").iter().filter_map(Value::as_u64).collect(),
+            milestones: a["milestones"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(Value::as_u64)
+                .collect(),
             gamma: f("gamma"),
         },
         "ExponentialLR" => Schedule::Exponential { gamma: f("gamma") },
         "ConstantLR" => Schedule::Sequential {
-            parts: vec![Schedule::Linear { start: f("factor"), end: f("factor"), total: 1 }, Schedule::Constant],
+            parts: vec![
+                Schedule::Linear { start: f("factor"), end: f("factor"), total: 1 },
+                Schedule::Constant,
+            ],
             milestones: vec![n("total_iters")],
         },
         "PolynomialLR" => Schedule::Polynomial { total: n("total_iters"), power: f("power") },
@@ -241,7 +264,9 @@ fn schedule(name: &str, a: &Value) -> Schedule {
         "CosineAnnealingWarmRestarts" => {
             Schedule::CosineRestarts { t_0: n("T_0"), t_mult: n("T_mult"), eta_min: f("eta_min") }
         }
-        "LinearLR" => Schedule::Linear { start: f("start_factor"), end: f("end_factor"), total: n("total_iters") },
+        "LinearLR" => {
+            Schedule::Linear { start: f("start_factor"), end: f("end_factor"), total: n("total_iters") }
+        }
         "SequentialLR" => Schedule::Sequential {
             parts: a["schedulers"]
                 .as_array()
@@ -249,7 +274,12 @@ fn schedule(name: &str, a: &Value) -> Schedule {
                 .iter()
                 .map(|s| schedule(s["schedule"].as_str().expect("a name"), &s["args"]))
                 .collect(),
-            milestones: a["milestones"].as_array().expect("a list").iter().filter_map(Value::as_u64).collect(),
+            milestones: a["milestones"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(Value::as_u64)
+                .collect(),
         },
         "OneCycleLR" => Schedule::OneCycle {
             total: n("total_steps"),

@@ -17,7 +17,8 @@ mod trace;
 
 pub use autodiff::{checkpoint, grad, vjp, vjp_or_none};
 pub use hadal_core::{
-    DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak, trim_memory,
+    DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak,
+    trim_memory,
 };
 pub use hadal_cpu::simd::{Level as SimdLevel, level as simd_level};
 pub use hadal_cpu::threads::{set_threads, threads};

@@ -149,9 +149,7 @@ pub(crate) fn composed<R>(f: impl FnOnce() -> R) -> R {
 }
 
 pub(crate) fn origin(caller: &'static Location<'static>) -> Origin {
-    ORIGIN
-        .with_borrow(|o| o.clone())
-        .unwrap_or_else(|| Origin { location: caller, tag: current_tag() })
+    ORIGIN.with_borrow(|o| o.clone()).unwrap_or_else(|| Origin { location: caller, tag: current_tag() })
 }
 
 /// Runs `f`; nodes it builds belong to a region to recompute in the backward pass.

@@ -273,8 +273,12 @@ impl Tensor {
             return self.0.shape[d as usize];
         }
         if !self.is_poisoned() {
-            let e = Error::new(ErrorKind::Index, "size", format!("dimension {dim} of a tensor with {rank} dimensions"))
-                .operand(self.shape(), self.dtype());
+            let e = Error::new(
+                ErrorKind::Index,
+                "size",
+                format!("dimension {dim} of a tensor with {rank} dimensions"),
+            )
+            .operand(self.shape(), self.dtype());
             scope::defer(e.at(Location::caller(), scope::current_tag()));
         }
         1
@@ -374,7 +378,11 @@ impl Tensor {
         }
         self.eval()?;
         self.0.value().ok_or_else(|| {
-            Error::new(ErrorKind::State, self.0.op.name(), "the value was given away by an evaluation that failed")
+            Error::new(
+                ErrorKind::State,
+                self.0.op.name(),
+                "the value was given away by an evaluation that failed",
+            )
         })
     }
 }

@@ -8,10 +8,18 @@
 //! - Weights start as d2l's `init_cnn` has them, uniform after Glorot and Bengio (2010): with sigmoids,
 //!   PyTorch's default leaves the first epochs without progress.
 
-use crate::ModelOptions;
+use crate::{ModelInfo, ModelOptions, Output};
 use hadal_core::{Error, ErrorKind, Result};
 use hadal_nn::{Conv2d, Ctx, Forward, Init, Linear, Module, init};
 use hadal_tensor::Tensor;
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "lenet",
+    about: "LeNet-5 with sigmoid and average pooling (LeCun et al. 1998; d2l 7.6)",
+    output: Output::Logits,
+    build: |o, init| Ok(Box::new(LeNet::sized(init, o)?)),
+    options: || ModelOptions { hidden: vec![], ..Default::default() },
+};
 
 /// LeNet-5.
 ///

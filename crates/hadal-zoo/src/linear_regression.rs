@@ -5,8 +5,17 @@
 //! - Input `[n, features]`, output `[n, outputs]`.
 //! - 3 parameters for d2l's 2 features and 1 output.
 
+use crate::{ModelInfo, ModelOptions, Output};
 use hadal_nn::{Ctx, Forward, Init, Linear, Module, init};
 use hadal_tensor::Tensor;
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "linear-regression",
+    about: "one linear map to numbers (d2l 3.5)",
+    output: Output::Values,
+    build: |o, init| Ok(Box::new(LinearRegression::new(init, o.features(), o.classes))),
+    options: || ModelOptions { in_channels: 2, height: 1, width: 1, classes: 1, hidden: vec![] },
+};
 
 /// `y = x·wᵀ + b`.
 ///

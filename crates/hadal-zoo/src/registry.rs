@@ -1,6 +1,6 @@
 //! Models by name.
 
-use crate::{LeNet, LinearRegression, Mlp, SoftmaxRegression};
+use crate::MODELS;
 use hadal_core::{Error, ErrorKind, Result};
 use hadal_nn::{Init, Layer};
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,9 @@ impl ModelOptions {
         let all = sizes.iter().chain(&self.hidden);
         // No machine holds a layer that wide; the product of two of them must not overflow.
         let limit = 1 << 28;
-        if all.clone().any(|&n| n == 0 || n > limit) || self.in_channels.saturating_mul(self.height).saturating_mul(self.width) > limit {
+        if all.clone().any(|&n| n == 0 || n > limit)
+            || self.in_channels.saturating_mul(self.height).saturating_mul(self.width) > limit
+        {
             return Err(Error::new(ErrorKind::Value, "build", format!("a model for {self:?}"))
                 .help("every size must be at least 1, and a layer at most 2^28 wide"));
         }
@@ -79,39 +81,8 @@ impl std::fmt::Debug for ModelInfo {
 
 /// All models, in the order of the book.
 pub fn models() -> &'static [ModelInfo] {
-    &MODELS
+    MODELS
 }
-
-static MODELS: [ModelInfo; 4] = [
-    ModelInfo {
-        name: "linear-regression",
-        about: "one linear map to numbers (d2l 3.5)",
-        output: Output::Values,
-        build: |o, init| Ok(Box::new(LinearRegression::new(init, o.features(), o.classes))),
-        options: || ModelOptions { in_channels: 2, height: 1, width: 1, classes: 1, hidden: vec![] },
-    },
-    ModelInfo {
-        name: "softmax-regression",
-        about: "one linear map to classes (d2l 4.5)",
-        output: Output::Logits,
-        build: |o, init| Ok(Box::new(SoftmaxRegression::new(init, o.features(), o.classes))),
-        options: || ModelOptions { hidden: vec![], ..Default::default() },
-    },
-    ModelInfo {
-        name: "mlp",
-        about: "multilayer perceptron with ReLU, one hidden layer of 256 by default (d2l 5.2)",
-        output: Output::Logits,
-        build: |o, init| Ok(Box::new(Mlp::new(init, o.features(), &o.hidden, o.classes))),
-        options: ModelOptions::default,
-    },
-    ModelInfo {
-        name: "lenet",
-        about: "LeNet-5 with sigmoid and average pooling (LeCun et al. 1998; d2l 7.6)",
-        output: Output::Logits,
-        build: |o, init| Ok(Box::new(LeNet::sized(init, o)?)),
-        options: || ModelOptions { hidden: vec![], ..Default::default() },
-    },
-];
 
 /// A model by name (case and `_` for `-` do not matter).
 ///

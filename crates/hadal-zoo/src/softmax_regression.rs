@@ -4,8 +4,17 @@
 //! - Input `[n, …]` of `features` values a sample, output `[n, classes]` logits.
 //! - 7,850 parameters for 784 features and 10 classes.
 
+use crate::{ModelInfo, ModelOptions, Output};
 use hadal_nn::{Ctx, Forward, Init, Linear, Module};
 use hadal_tensor::Tensor;
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "softmax-regression",
+    about: "one linear map to classes (d2l 4.5)",
+    output: Output::Logits,
+    build: |o, init| Ok(Box::new(SoftmaxRegression::new(init, o.features(), o.classes))),
+    options: || ModelOptions { hidden: vec![], ..Default::default() },
+};
 
 /// One fully connected layer from all pixels to the classes.
 ///

@@ -237,10 +237,7 @@ impl Op {
 
     /// Whether it changes only the layout ([`Op::Reshape`] may have to copy).
     pub fn is_view(&self) -> bool {
-        matches!(
-            self,
-            Op::Reshape | Op::Permute(_) | Op::Expand | Op::Slice { .. } | Op::Unfold { .. }
-        )
+        matches!(self, Op::Reshape | Op::Permute(_) | Op::Expand | Op::Slice { .. } | Op::Unfold { .. })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::recompute::Recompute;
 use super::rules;
+use crate::Tensor;
 use crate::plan::IdMap;
 use crate::scope::{self, Origin};
 use crate::tensor::Inputs;
-use crate::Tensor;
 use hadal_core::{Error, ErrorKind, Result};
 
 /// Gradients of `y` (a single element) by each of `xs`.
@@ -58,12 +58,16 @@ pub fn vjp(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>
         .enumerate()
         .map(|(i, (g, x))| match g {
             Some(g) => g.checked().cloned(),
-            None => Err(Error::new(ErrorKind::State, "grad", format!("the result does not depend on input {i}"))
-                .operand(x.shape(), x.dtype())
-                .help(
-                    "the path may be cut by detach, no_grad or an integer operation, or was forgotten when a \
+            None => Err(Error::new(
+                ErrorKind::State,
+                "grad",
+                format!("the result does not depend on input {i}"),
+            )
+            .operand(x.shape(), x.dtype())
+            .help(
+                "the path may be cut by detach, no_grad or an integer operation, or was forgotten when a \
                      result was evaluated: mark the input with .requires_grad() before using it",
-                )),
+            )),
         })
         .collect()
 }

@@ -82,7 +82,13 @@ pub struct ConvOptions {
 }
 impl Default for ConvOptions {
     fn default() -> Self {
-        ConvOptions { stride: 1.into(), padding: Padding::Valid, dilation: 1.into(), groups: 1, output_padding: 0.into() }
+        ConvOptions {
+            stride: 1.into(),
+            padding: Padding::Valid,
+            dilation: 1.into(),
+            groups: 1,
+            output_padding: 0.into(),
+        }
     }
 }
 impl ConvOptions {
@@ -153,7 +159,14 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn conv_nd(&self, op: &'static str, n: usize, weight: &Tensor, bias: Option<&Tensor>, o: &ConvOptions) -> Tensor {
+    fn conv_nd(
+        &self,
+        op: &'static str,
+        n: usize,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        o: &ConvOptions,
+    ) -> Tensor {
         if let Some(bad) = [Some(self), Some(weight), bias].into_iter().flatten().find(|t| t.is_poisoned()) {
             return bad.clone();
         }
@@ -163,7 +176,8 @@ impl Tensor {
         match conv_geometry(self, weight, n, o) {
             Ok(geo) => {
                 let shape = geo.output_shape();
-                let y = Tensor::make(Op::Conv(geo), smallvec![self.clone(), weight.clone()], shape, self.dtype());
+                let y =
+                    Tensor::make(Op::Conv(geo), smallvec![self.clone(), weight.clone()], shape, self.dtype());
                 add_channel_bias(op, y, bias, n)
             }
             Err(p) => self.conv_fail(op, weight, p),
@@ -171,7 +185,14 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn conv_transpose_nd(&self, op: &'static str, n: usize, weight: &Tensor, bias: Option<&Tensor>, o: &ConvOptions) -> Tensor {
+    fn conv_transpose_nd(
+        &self,
+        op: &'static str,
+        n: usize,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        o: &ConvOptions,
+    ) -> Tensor {
         if let Some(bad) = [Some(self), Some(weight), bias].into_iter().flatten().find(|t| t.is_poisoned()) {
             return bad.clone();
         }
@@ -182,7 +203,12 @@ impl Tensor {
             Ok(geo) => {
                 let shape = geo.input_shape();
                 let inputs = smallvec![self.clone(), weight.clone()];
-                add_channel_bias(op, Tensor::make(Op::ConvInputGrad(geo), inputs, shape, self.dtype()), bias, n)
+                add_channel_bias(
+                    op,
+                    Tensor::make(Op::ConvInputGrad(geo), inputs, shape, self.dtype()),
+                    bias,
+                    n,
+                )
             }
             Err(p) => self.conv_fail(op, weight, p),
         }
@@ -211,7 +237,10 @@ struct Common {
 
 fn common(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Common, Problem> {
     if x.dtype() != w.dtype() {
-        return problem(format!("dtypes differ: {} and {}", x.dtype(), w.dtype()), "cast one: .cast(other.dtype())");
+        return problem(
+            format!("dtypes differ: {} and {}", x.dtype(), w.dtype()),
+            "cast one: .cast(other.dtype())",
+        );
     }
     if !x.dtype().is_float() {
         return problem(format!("not defined for {}", x.dtype()), "cast to a float: .cast(DType::F32)");
@@ -249,7 +278,10 @@ fn conv_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Co
     let c = common(x, w, n, o)?;
     let (channels, out, per_group) = (x.dims()[1], w.dims()[0], w.dims()[1]);
     if !channels.is_multiple_of(o.groups) || !out.is_multiple_of(o.groups) {
-        return problem(format!("{channels} input and {out} output channels in {} groups", o.groups), "both must be multiples of groups");
+        return problem(
+            format!("{channels} input and {out} output channels in {} groups", o.groups),
+            "both must be multiples of groups",
+        );
     }
     if per_group * o.groups != channels {
         return problem(
@@ -262,7 +294,9 @@ fn conv_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Co
         let reach = c.dilation[d] * (c.kernel[d] - 1) + 1;
         let (lo, hi) = match &o.padding {
             Padding::Valid => (0, 0),
-            Padding::Same if c.stride[d] != 1 => return problem("same padding needs stride 1", "pad by numbers instead"),
+            Padding::Same if c.stride[d] != 1 => {
+                return problem("same padding needs stride 1", "pad by numbers instead");
+            }
             Padding::Same => ((reach - 1) / 2, (reach - 1) - (reach - 1) / 2),
             Padding::Explicit(p) => match p.resolve(n) {
                 Some(p) => (p[d], p[d]),
@@ -272,7 +306,9 @@ fn conv_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Co
         let padded = c.spatial[d] + lo + hi;
         if padded < reach {
             return problem(
-                format!("the kernel reaches {reach} elements, the padded input has {padded} (spatial dimension {d})"),
+                format!(
+                    "the kernel reaches {reach} elements, the padded input has {padded} (spatial dimension {d})"
+                ),
                 "use a smaller kernel, less dilation or more padding",
             );
         }
@@ -314,7 +350,9 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
     };
     let pad = match &o.padding {
         Padding::Valid => vec![0; n],
-        Padding::Same => return problem("same padding is not defined for transposed convolutions", "pad by numbers"),
+        Padding::Same => {
+            return problem("same padding is not defined for transposed convolutions", "pad by numbers");
+        }
         Padding::Explicit(p) => match p.resolve(n) {
             Some(p) => p,
             None => return problem(format!("padding takes 1 or {n} numbers"), ""),
@@ -357,10 +395,20 @@ fn forward(geo: &ConvGeometry, x: &Tensor, w: &Tensor) -> Tensor {
     Tensor::make(Op::Conv(geo.clone()), smallvec![x.clone(), w.clone()], geo.output_shape(), x.dtype())
 }
 fn input_grad(geo: &ConvGeometry, dy: &Tensor, w: &Tensor) -> Tensor {
-    Tensor::make(Op::ConvInputGrad(geo.clone()), smallvec![dy.clone(), w.clone()], geo.input_shape(), dy.dtype())
+    Tensor::make(
+        Op::ConvInputGrad(geo.clone()),
+        smallvec![dy.clone(), w.clone()],
+        geo.input_shape(),
+        dy.dtype(),
+    )
 }
 fn weight_grad(geo: &ConvGeometry, x: &Tensor, dy: &Tensor) -> Tensor {
-    Tensor::make(Op::ConvWeightGrad(geo.clone()), smallvec![x.clone(), dy.clone()], geo.weight_shape(), dy.dtype())
+    Tensor::make(
+        Op::ConvWeightGrad(geo.clone()),
+        smallvec![x.clone(), dy.clone()],
+        geo.weight_shape(),
+        dy.dtype(),
+    )
 }
 
 pub(crate) fn conv_vjp(geo: &ConvGeometry, x: &Inputs, g: &Tensor, needs: &[bool]) -> Grads {

@@ -170,10 +170,16 @@ impl Tensor {
         let fits = shape.numel().checked_mul(dtype.size()) == Some(bytes.len());
         let valid = dtype != DType::Bool || bytes.iter().all(|b| *b <= 1);
         if !fits || !valid {
-            let what = if fits { "a byte that is neither 0 nor 1 in a bool tensor".to_owned() } else {
+            let what = if fits {
+                "a byte that is neither 0 nor 1 in a bool tensor".to_owned()
+            } else {
                 format!("{} bytes do not fill shape {shape} of {dtype}", bytes.len())
             };
-            return Tensor::poison(Error::new(ErrorKind::Value, "from_bytes", what), &Shape::new(&[0]), dtype);
+            return Tensor::poison(
+                Error::new(ErrorKind::Value, "from_bytes", what),
+                &Shape::new(&[0]),
+                dtype,
+            );
         }
         Tensor::from_buffer(Buffer::from_slice(bytes), shape, dtype)
     }
@@ -225,7 +231,8 @@ impl Tensor {
         let dtype = if float { DType::F32 } else { DType::I64 };
         let count = ((b.to_f64() - a.to_f64()) / s.to_f64()).ceil();
         if s.to_f64() == 0.0 || !count.is_finite() {
-            let e = Error::new(ErrorKind::Value, "arange", format!("no range from {a} to {b} in steps of {s}"));
+            let e =
+                Error::new(ErrorKind::Value, "arange", format!("no range from {a} to {b} in steps of {s}"));
             return Tensor::poison(e, &Shape::from(0), dtype);
         }
         let (a, s) = if float {
@@ -292,7 +299,11 @@ impl Tensor {
     pub fn randint(low: i64, high: i64, shape: impl Into<Shape>, key: Key) -> Tensor {
         let shape = shape.into();
         if low >= high {
-            let e = Error::new(ErrorKind::Value, "randint", format!("no whole number from {low} to below {high}"));
+            let e = Error::new(
+                ErrorKind::Value,
+                "randint",
+                format!("no whole number from {low} to below {high}"),
+            );
             return Tensor::poison(e, &shape, DType::I64);
         }
         Tensor::random(shape, DType::I64, key, Distribution::Int(low, high), "randint")
@@ -320,9 +331,13 @@ impl Tensor {
     pub fn item<T: Element>(&self) -> Result<T> {
         self.checked()?;
         if self.numel() != 1 {
-            return Err(Error::new(ErrorKind::Shape, "item", format!("{} elements, one expected", self.numel()))
-                .operand(self.shape(), self.dtype())
-                .help("use to_vec for all of them"));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                "item",
+                format!("{} elements, one expected", self.numel()),
+            )
+            .operand(self.shape(), self.dtype())
+            .help("use to_vec for all of them"));
         }
         let v = self.scalars()?[0];
         Ok(match v {

@@ -47,8 +47,14 @@ impl Tensor {
             Ok(ok) => ok,
             Err(t) => return t,
         };
-        if index.rank() != self.rank() || (0..self.rank()).any(|d| d != axis && index.dims()[d] > self.dims()[d]) {
-            return self.shape_error("gather", format!("the index does not fit along dimension {dim}"), &index);
+        if index.rank() != self.rank()
+            || (0..self.rank()).any(|d| d != axis && index.dims()[d] > self.dims()[d])
+        {
+            return self.shape_error(
+                "gather",
+                format!("the index does not fit along dimension {dim}"),
+                &index,
+            );
         }
         // Where the index is smaller in another dimension, the rest is not looked at.
         let mut x = self.clone();
@@ -75,10 +81,15 @@ impl Tensor {
         }
         let fits = index.rank() == self.rank()
             && src.rank() == self.rank()
-            && (0..self.rank())
-                .all(|d| index.dims()[d] <= src.dims()[d] && (d == axis || index.dims()[d] <= self.dims()[d]));
+            && (0..self.rank()).all(|d| {
+                index.dims()[d] <= src.dims()[d] && (d == axis || index.dims()[d] <= self.dims()[d])
+            });
         if !fits {
-            return self.shape_error(op, format!("the index or source does not fit along dimension {dim}"), &index);
+            return self.shape_error(
+                op,
+                format!("the index or source does not fit along dimension {dim}"),
+                &index,
+            );
         }
         let mut s = src.clone();
         for d in 0..self.rank() {
@@ -133,8 +144,12 @@ impl Tensor {
         if index.rank() != 1 || src.shape() != &want || src.dtype() != self.dtype() {
             return self.shape_error("index_add", format!("the source must be {want} {}", self.dtype()), src);
         }
-        let sum =
-            Tensor::make(Op::IndexAdd(axis), smallvec![index, src.clone()], self.shape().clone(), self.dtype());
+        let sum = Tensor::make(
+            Op::IndexAdd(axis),
+            smallvec![index, src.clone()],
+            self.shape().clone(),
+            self.dtype(),
+        );
         self.add(sum)
     }
 

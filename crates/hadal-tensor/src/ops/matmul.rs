@@ -48,7 +48,11 @@ impl Tensor {
             );
         }
         if a.dtype() == DType::Bool {
-            return fail(ErrorKind::DType, "not defined for bool".into(), "cast the operands to a number dtype");
+            return fail(
+                ErrorKind::DType,
+                "not defined for bool".into(),
+                "cast the operands to a number dtype",
+            );
         }
         if a.rank() == 0 || b.rank() == 0 {
             return fail(ErrorKind::Shape, "a 0-d operand".into(), "multiply with * instead");
@@ -75,10 +79,15 @@ impl Tensor {
         } else {
             let (la, lb) = (&lhs.dims()[..lhs.rank() - 2], &rhs.dims()[..rhs.rank() - 2]);
             let Some(batch) = Shape::new(la).broadcast(&Shape::new(lb)) else {
-                return fail(ErrorKind::Shape, "batch sizes do not broadcast".into(), "sizes must be equal or 1");
+                return fail(
+                    ErrorKind::Shape,
+                    "batch sizes do not broadcast".into(),
+                    "sizes must be equal or 1",
+                );
             };
             let full = |t: &Tensor| {
-                let s: Shape = batch.iter().copied().chain(t.dims()[t.rank() - 2..].iter().copied()).collect();
+                let s: Shape =
+                    batch.iter().copied().chain(t.dims()[t.rank() - 2..].iter().copied()).collect();
                 t.expand_to(&s)
             };
             full(&lhs).product(&full(&rhs))

@@ -47,9 +47,10 @@ impl Tensor {
             let fits = t.rank() == first.rank()
                 && t.dims().iter().zip(first.dims()).enumerate().all(|(i, (a, b))| i == axis || a == b);
             if !fits {
-                let e = Error::new(ErrorKind::Shape, "cat", format!("sizes other than dimension {axis} differ"))
-                    .operand(first.shape(), first.dtype())
-                    .operand(t.shape(), t.dtype());
+                let e =
+                    Error::new(ErrorKind::Shape, "cat", format!("sizes other than dimension {axis} differ"))
+                        .operand(first.shape(), first.dtype())
+                        .operand(t.shape(), t.dtype());
                 return Tensor::poison(e, first.shape(), first.dtype());
             }
             shape[axis] += t.dims()[axis];
@@ -85,7 +86,8 @@ impl Tensor {
     pub fn split(&self, size: usize, dim: isize) -> Vec<Tensor> {
         match resolve_dim("split", self, dim) {
             Ok(_) if size == 0 => {
-                let e = Error::new(ErrorKind::Value, "split", "pieces of size 0").operand(self.shape(), self.dtype());
+                let e = Error::new(ErrorKind::Value, "split", "pieces of size 0")
+                    .operand(self.shape(), self.dtype());
                 vec![self.fail(e, self.dtype())]
             }
             Ok(axis) => {
@@ -106,8 +108,12 @@ impl Tensor {
             Err(e) => return vec![self.fail(e, self.dtype())],
         };
         if sizes.iter().sum::<usize>() != self.dims()[axis] {
-            let e = Error::new(ErrorKind::Shape, "split", format!("{sizes:?} do not add up to {}", self.dims()[axis]))
-                .operand(self.shape(), self.dtype());
+            let e = Error::new(
+                ErrorKind::Shape,
+                "split",
+                format!("{sizes:?} do not add up to {}", self.dims()[axis]),
+            )
+            .operand(self.shape(), self.dtype());
             return vec![self.fail(e, self.dtype())];
         }
         let mut at = 0;
@@ -138,8 +144,12 @@ impl Tensor {
     #[track_caller]
     pub fn pad(&self, amounts: &[(isize, isize)], value: impl Into<Scalar>) -> Tensor {
         if amounts.len() > self.rank() {
-            let e = Error::new(ErrorKind::Shape, "pad", format!("{} pairs for {} dimensions", amounts.len(), self.rank()))
-                .operand(self.shape(), self.dtype());
+            let e = Error::new(
+                ErrorKind::Shape,
+                "pad",
+                format!("{} pairs for {} dimensions", amounts.len(), self.rank()),
+            )
+            .operand(self.shape(), self.dtype());
             return self.fail(e, self.dtype());
         }
         let mut inner = self.clone();
@@ -148,9 +158,16 @@ impl Tensor {
         for (i, &(lo, hi)) in amounts.iter().enumerate() {
             let d = self.rank() - 1 - i;
             let n = self.dims()[d] as isize;
-            if n.saturating_add(lo).saturating_add(hi) < 0 || lo.checked_neg().is_none_or(|l| l > n) || -hi > n {
-                let e = Error::new(ErrorKind::Value, "pad", format!("({lo}, {hi}) leaves nothing of dimension {d}"))
-                    .operand(self.shape(), self.dtype());
+            if n.saturating_add(lo).saturating_add(hi) < 0
+                || lo.checked_neg().is_none_or(|l| l > n)
+                || -hi > n
+            {
+                let e = Error::new(
+                    ErrorKind::Value,
+                    "pad",
+                    format!("({lo}, {hi}) leaves nothing of dimension {d}"),
+                )
+                .operand(self.shape(), self.dtype());
                 return self.fail(e, self.dtype());
             }
             let cut_lo = (-lo).max(0);
@@ -195,7 +212,9 @@ impl Tensor {
                 PadMode::Replicate => isize::MAX,
             };
             if lo < 0 || hi < 0 || lo.max(hi) > most || (n == 0 && lo.max(hi) > 0) {
-                return fail(format!("({lo}, {hi}) around dimension {d}, which has {n} elements, by {mode:?}"));
+                return fail(format!(
+                    "({lo}, {hi}) around dimension {d}, which has {n} elements, by {mode:?}"
+                ));
             }
             if lo == 0 && hi == 0 {
                 continue;
@@ -220,9 +239,10 @@ impl Tensor {
     pub fn repeat(&self, times: impl ShapeArg) -> Tensor {
         let times = times.sizes();
         if times.len() < self.rank() || times.iter().any(|&t| t < 0) {
-            let e = Error::new(ErrorKind::Value, "repeat", format!("{times:?} for {} dimensions", self.rank()))
-                .operand(self.shape(), self.dtype())
-                .help("give a count of at least 0 for every dimension");
+            let e =
+                Error::new(ErrorKind::Value, "repeat", format!("{times:?} for {} dimensions", self.rank()))
+                    .operand(self.shape(), self.dtype())
+                    .help("give a count of at least 0 for every dimension");
             return self.fail(e, self.dtype());
         }
         let pad = times.len() - self.rank();
@@ -263,4 +283,3 @@ pub(crate) fn cat_vjp(axis: usize, x: &Inputs, g: &Tensor) -> Grads {
         })
         .collect()
 }
-

@@ -120,7 +120,9 @@ pub(crate) fn binary(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
 
 fn dtype_problem(op: BinaryOp, common: DType) -> Option<String> {
     match op.kind() {
-        Kind::Bit if common.is_float() => Some(format!("bits of {common} have no meaning; integers or bools only")),
+        Kind::Bit if common.is_float() => {
+            Some(format!("bits of {common} have no meaning; integers or bools only"))
+        }
         _ if op == BinaryOp::Sub && common == DType::Bool => {
             Some("not defined for two bools; use logical_xor".to_owned())
         }
@@ -201,7 +203,8 @@ impl Tensor {
         }
         let cond = Operand::Tensor(self.clone());
         let Some(shape) = broadcast(&[&cond, &a, &b]) else {
-            let e = Error::new(ErrorKind::Shape, "where", "shapes do not broadcast").operand(self.shape(), self.dtype());
+            let e = Error::new(ErrorKind::Shape, "where", "shapes do not broadcast")
+                .operand(self.shape(), self.dtype());
             return failed(e, &a, &b, dtype);
         };
         let inputs = smallvec![self.expand_to(&shape), adapt(&a, &shape, dtype), adapt(&b, &shape, dtype)];

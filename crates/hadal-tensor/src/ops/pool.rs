@@ -201,7 +201,10 @@ impl Tensor {
             return self.clone();
         }
         if self.rank() != n + 1 && self.rank() != n + 2 {
-            return self.pool_error(op, format!("{} dimensions, not {} (or {} without a batch)", self.rank(), n + 2, n + 1));
+            return self.pool_error(
+                op,
+                format!("{} dimensions, not {} (or {} without a batch)", self.rank(), n + 2, n + 1),
+            );
         }
         let Some(out) = output.resolve(n) else {
             return self.pool_error(op, format!("the output size takes 1 or {n} numbers"));
@@ -289,8 +292,11 @@ fn divisors(geo: &PoolGeometry, o: &PoolOptions, dtype: DType) -> Divisor {
 
 pub(crate) fn sum_pool_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {
     let lead = g.rank() - geo.spatial;
-    let shape =
-        g.dims()[..lead].iter().copied().chain(geo.windows[3 - geo.spatial..].iter().map(|w| w.input)).collect();
+    let shape = g.dims()[..lead]
+        .iter()
+        .copied()
+        .chain(geo.windows[3 - geo.spatial..].iter().map(|w| w.input))
+        .collect();
     Tensor::make(Op::SumPoolGrad(geo.clone()), smallvec![g.clone()], shape, g.dtype())
 }
 

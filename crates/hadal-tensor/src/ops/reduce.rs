@@ -45,7 +45,13 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn reduce_with(&self, op: &'static str, dims: impl Dims, keep: bool, f: impl FnOnce(&Tensor, &'static str, Axes) -> Tensor) -> Tensor {
+    fn reduce_with(
+        &self,
+        op: &'static str,
+        dims: impl Dims,
+        keep: bool,
+        f: impl FnOnce(&Tensor, &'static str, Axes) -> Tensor,
+    ) -> Tensor {
         match resolve_dims(op, self, dims) {
             Ok(axes) => composed(|| {
                 let out = f(self, op, axes.clone());
@@ -58,7 +64,8 @@ impl Tensor {
     /// Reduced axes back as size 1.
     #[track_caller]
     fn keep_axes(&self, full: &Shape, axes: &[usize]) -> Tensor {
-        let dims: Vec<usize> = full.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
+        let dims: Vec<usize> =
+            full.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
         self.reshape(dims)
     }
 
@@ -67,7 +74,8 @@ impl Tensor {
         if axes.is_empty() && !matches!(op, ReduceOp::Any | ReduceOp::All) {
             return self.cast(dtype);
         }
-        let shape = self.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
+        let shape =
+            self.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
         Tensor::make(Op::Reduce(op, axes), smallvec![self.clone()], shape, dtype)
     }
 
@@ -86,9 +94,13 @@ impl Tensor {
     #[track_caller]
     fn mean_axes(&self, op: &'static str, axes: Axes) -> Tensor {
         if !self.dtype().is_float() {
-            let e = Error::new(ErrorKind::DType, op, format!("the mean of {} is not a {}", self.dtype(), self.dtype()))
-                .operand(self.shape(), self.dtype())
-                .help("cast to a float first: .cast(DType::F32)");
+            let e = Error::new(
+                ErrorKind::DType,
+                op,
+                format!("the mean of {} is not a {}", self.dtype(), self.dtype()),
+            )
+            .operand(self.shape(), self.dtype())
+            .help("cast to a float first: .cast(DType::F32)");
             return self.fail(e, self.dtype());
         }
         let n: usize = axes.iter().map(|&a| self.dims()[a]).product();
@@ -108,7 +120,8 @@ impl Tensor {
     #[track_caller]
     fn extreme(&self, op: &'static str, reduce: ReduceOp, axes: Axes) -> Tensor {
         if axes.iter().any(|&a| self.dims()[a] == 0) {
-            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
+            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from")
+                .operand(self.shape(), self.dtype());
             return self.fail(e, self.dtype());
         }
         self.reduce(reduce, axes, self.dtype())
@@ -193,7 +206,8 @@ impl Tensor {
             Err(e) => return self.fail(e, DType::I64),
         };
         if x.dims()[axis] == 0 {
-            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from").operand(self.shape(), self.dtype());
+            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from")
+                .operand(self.shape(), self.dtype());
             return self.fail(e, DType::I64);
         }
         let shape = x.dims().iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &d)| d).collect();
@@ -228,7 +242,12 @@ impl Tensor {
 
     #[track_caller]
     pub(crate) fn cumsum_along(&self, axis: usize, reverse: bool) -> Tensor {
-        Tensor::make(Op::CumSum { axis, reverse }, smallvec![self.clone()], self.shape().clone(), self.dtype())
+        Tensor::make(
+            Op::CumSum { axis, reverse },
+            smallvec![self.clone()],
+            self.shape().clone(),
+            self.dtype(),
+        )
     }
 
     /// Summed down to a shape that broadcasts to this one: the adjoint of expanding.

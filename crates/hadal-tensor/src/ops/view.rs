@@ -245,7 +245,11 @@ impl Tensor {
             let e = Error::new(
                 ErrorKind::Index,
                 "narrow",
-                format!("elements {start} to {} of dimension {dim}, which has {}", start.saturating_add(length), self.dims()[d]),
+                format!(
+                    "elements {start} to {} of dimension {dim}, which has {}",
+                    start.saturating_add(length),
+                    self.dims()[d]
+                ),
             )
             .operand(self.shape(), self.dtype());
             return self.fail(e, self.dtype());

@@ -20,8 +20,12 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
     // Every input of every member has the iteration space's shape.
     let first = graph.nodes[members[0] as usize].inputs[0];
     let shape = graph.nodes[first as usize].tensor.0.shape.clone();
-    let mut program =
-        Program { reduced: SmallVec::from_elem(false, shape.rank()), shape, instrs: Vec::new(), outputs: SmallVec::new() };
+    let mut program = Program {
+        reduced: SmallVec::from_elem(false, shape.rank()),
+        shape,
+        instrs: Vec::new(),
+        outputs: SmallVec::new(),
+    };
     let mut inputs: SmallVec<[u32; 6]> = SmallVec::new();
     let mut outputs: SmallVec<[u32; 2]> = SmallVec::new();
     let mut regs: SmallVec<[(u32, Reg); 16]> = SmallVec::new();

@@ -75,8 +75,12 @@ impl Exec {
         }
         let node = &graph.nodes[j as usize];
         node.tensor.0.value().ok_or_else(|| {
-            Error::new(ErrorKind::State, node.tensor.0.op.name(), "the value was given away by an evaluation that failed")
-                .at(node.tensor.0.location, node.tensor.0.tag.clone())
+            Error::new(
+                ErrorKind::State,
+                node.tensor.0.op.name(),
+                "the value was given away by an evaluation that failed",
+            )
+            .at(node.tensor.0.location, node.tensor.0.tag.clone())
         })
     }
 
@@ -173,7 +177,11 @@ impl Exec {
                 self.done_reading(graph, j);
             }
         }
-        self.set(graph, i, Value { buffer: Arc::new(buffer), layout: Layout::contiguous(node.shape.clone()) });
+        self.set(
+            graph,
+            i,
+            Value { buffer: Arc::new(buffer), layout: Layout::contiguous(node.shape.clone()) },
+        );
         Ok(())
     }
 

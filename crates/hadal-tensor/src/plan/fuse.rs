@@ -37,9 +37,8 @@ pub fn fuse(graph: &mut Graph, enabled: bool) -> Units {
         let mut part = vec![0u32; graph.nodes.len()];
         for i in 0..graph.nodes.len() {
             let node = &graph.nodes[i];
-            let same_stage = |j: u32| {
-                graph.nodes[j as usize].kind == Kind::Pointwise && stages[j as usize] == stages[i]
-            };
+            let same_stage =
+                |j: u32| graph.nodes[j as usize].kind == Kind::Pointwise && stages[j as usize] == stages[i];
             let axes = match (&node.kind, &node.tensor.0.op) {
                 (Kind::Pointwise, _) => None,
                 (Kind::Reduce, Op::Reduce(_, axes)) => Some(axes.clone()),
