@@ -13,14 +13,6 @@ use hadal_core::{Error, ErrorKind, Result};
 use hadal_nn::{Conv2d, Ctx, Forward, Init, Linear, Module, init};
 use hadal_tensor::Tensor;
 
-pub(crate) const INFO: ModelInfo = ModelInfo {
-    name: "lenet",
-    about: "LeNet-5 with sigmoid and average pooling (LeCun et al. 1998; d2l 7.6)",
-    output: Output::Logits,
-    build: |o, init| Ok(Box::new(LeNet::sized(init, o)?)),
-    options: || ModelOptions { hidden: vec![], ..Default::default() },
-};
-
 /// LeNet-5.
 ///
 /// ```
@@ -87,3 +79,11 @@ impl Forward for LeNet {
         self.fc3.forward(&x, cx) // [n, classes]
     }
 }
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "lenet",
+    about: "LeNet-5 with sigmoid and average pooling (LeCun et al. 1998; d2l 7.6)",
+    output: Output::Logits,
+    build: |o, init| Ok(Box::new(LeNet::sized(init, o)?)),
+    options: || ModelOptions { hidden: vec![], ..Default::default() },
+};

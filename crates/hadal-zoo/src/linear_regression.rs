@@ -9,14 +9,6 @@ use crate::{ModelInfo, ModelOptions, Output};
 use hadal_nn::{Ctx, Forward, Init, Linear, Module, init};
 use hadal_tensor::Tensor;
 
-pub(crate) const INFO: ModelInfo = ModelInfo {
-    name: "linear-regression",
-    about: "one linear map to numbers (d2l 3.5)",
-    output: Output::Values,
-    build: |o, init| Ok(Box::new(LinearRegression::new(init, o.features(), o.classes))),
-    options: || ModelOptions { in_channels: 2, height: 1, width: 1, classes: 1, hidden: vec![] },
-};
-
 /// `y = x·wᵀ + b`.
 ///
 /// ```
@@ -49,3 +41,11 @@ impl Forward for LinearRegression {
         self.fc.forward(&x.flatten(1), cx) // [n, outputs]
     }
 }
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "linear-regression",
+    about: "one linear map to numbers (d2l 3.5)",
+    output: Output::Values,
+    build: |o, init| Ok(Box::new(LinearRegression::new(init, o.features(), o.classes))),
+    options: || ModelOptions { in_channels: 2, height: 1, width: 1, classes: 1, hidden: vec![] },
+};

@@ -9,14 +9,6 @@ use crate::{ModelInfo, ModelOptions, Output};
 use hadal_nn::{Ctx, Forward, Init, Linear, Module};
 use hadal_tensor::Tensor;
 
-pub(crate) const INFO: ModelInfo = ModelInfo {
-    name: "mlp",
-    about: "multilayer perceptron with ReLU, one hidden layer of 256 by default (d2l 5.2)",
-    output: Output::Logits,
-    build: |o, init| Ok(Box::new(Mlp::new(init, o.features(), &o.hidden, o.classes))),
-    options: ModelOptions::default,
-};
-
 /// Fully connected layers with ReLU between them.
 ///
 /// ```
@@ -49,3 +41,11 @@ impl Forward for Mlp {
         x
     }
 }
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "mlp",
+    about: "multilayer perceptron with ReLU, one hidden layer of 256 by default (d2l 5.2)",
+    output: Output::Logits,
+    build: |o, init| Ok(Box::new(Mlp::new(init, o.features(), &o.hidden, o.classes))),
+    options: ModelOptions::default,
+};

@@ -8,14 +8,6 @@ use crate::{ModelInfo, ModelOptions, Output};
 use hadal_nn::{Ctx, Forward, Init, Linear, Module};
 use hadal_tensor::Tensor;
 
-pub(crate) const INFO: ModelInfo = ModelInfo {
-    name: "softmax-regression",
-    about: "one linear map to classes (d2l 4.5)",
-    output: Output::Logits,
-    build: |o, init| Ok(Box::new(SoftmaxRegression::new(init, o.features(), o.classes))),
-    options: || ModelOptions { hidden: vec![], ..Default::default() },
-};
-
 /// One fully connected layer from all pixels to the classes.
 ///
 /// ```
@@ -40,3 +32,11 @@ impl Forward for SoftmaxRegression {
         self.fc.forward(&x.flatten(1), cx) // [n, classes]
     }
 }
+
+pub(crate) const INFO: ModelInfo = ModelInfo {
+    name: "softmax-regression",
+    about: "one linear map to classes (d2l 4.5)",
+    output: Output::Logits,
+    build: |o, init| Ok(Box::new(SoftmaxRegression::new(init, o.features(), o.classes))),
+    options: || ModelOptions { hidden: vec![], ..Default::default() },
+};
