@@ -36,7 +36,8 @@ pub(crate) fn judgement(
         let sample = test.get(m.index, &mut cx)?;
         let Some(image) = to_image(info, &sample.input) else { return Ok(()) };
         let name = |c: usize| classes.get(c).map_or("?", String::as_str);
-        let caption = format!("is {}, said {}\n{:.0} % sure", name(m.truth), name(m.predicted), m.confidence * 100.0);
+        let caption =
+            format!("is {}, said {}\n{:.0} % sure", name(m.truth), name(m.predicted), m.confidence * 100.0);
         tiles.push(Tile { image, caption, highlight: false });
     }
     if !tiles.is_empty() {

@@ -166,7 +166,10 @@ impl Checkpoint {
         let mut parts: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for (name, t) in file.tensors {
             let Some((part, rest)) = name.split_once('.') else {
-                return Err(TrainError::run(path, format!("tensor {name} belongs to no part of a checkpoint")));
+                return Err(TrainError::run(
+                    path,
+                    format!("tensor {name} belongs to no part of a checkpoint"),
+                ));
             };
             parts.entry(part.to_owned()).or_default().push((rest.to_owned(), t));
         }
@@ -242,7 +245,8 @@ pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
 /// A file cannot be removed.
 pub fn prune(folder: &Path, keep: usize) -> Result<()> {
     for (_, path) in list(folder)?.into_iter().skip(keep) {
-        std::fs::remove_file(&path).map_err(|e| hadal_io::IoError::os("remove the old checkpoint", &path, e))?;
+        std::fs::remove_file(&path)
+            .map_err(|e| hadal_io::IoError::os("remove the old checkpoint", &path, e))?;
     }
     Ok(())
 }

@@ -124,12 +124,21 @@ impl Places {
     pub fn of(config: &Config, cache_dir: Option<&Path>) -> Places {
         Places {
             data_dir: config.data_dir.as_ref().map(PathBuf::from),
-            cache_dir: config.cache_dir.as_ref().map(PathBuf::from).or_else(|| cache_dir.map(Path::to_path_buf)),
+            cache_dir: config
+                .cache_dir
+                .as_ref()
+                .map(PathBuf::from)
+                .or_else(|| cache_dir.map(Path::to_path_buf)),
             download: config.download,
         }
     }
 
-    fn load(&self, name: &str, split: Split, progress: &mut dyn FnMut(FetchEvent<'_>)) -> Result<ImageDataset> {
+    fn load(
+        &self,
+        name: &str,
+        split: Split,
+        progress: &mut dyn FnMut(FetchEvent<'_>),
+    ) -> Result<ImageDataset> {
         let places = hadal_data::Places {
             data_dir: self.data_dir.as_deref(),
             cache_dir: self.cache_dir.as_deref(),
@@ -185,7 +194,11 @@ fn linear_data(config: &Config) -> Result<TrainData> {
     Ok(TrainData { train, valid, test: part(1)?, info })
 }
 
-fn image_data(config: &Config, places: &Places, progress: &mut dyn FnMut(FetchEvent<'_>)) -> Result<TrainData> {
+fn image_data(
+    config: &Config,
+    places: &Places,
+    progress: &mut dyn FnMut(FetchEvent<'_>),
+) -> Result<TrainData> {
     let spec = named_set(&config.data)?;
     let raw = places.load(spec.name, Split::Train, progress)?;
     let input = input_of(spec, &raw);
@@ -307,12 +320,18 @@ pub fn load_test_like(
     let refuse = |why: String| {
         TrainError::config(format!("a model trained on {} cannot be evaluated on {name}: {why}", info.name))
     };
-    let (Input::Image { channels, height, width, mean, std, .. }, Some(classes)) = (&info.input, info.classes()) else {
+    let (Input::Image { channels, height, width, mean, std, .. }, Some(classes)) =
+        (&info.input, info.classes())
+    else {
         return Err(refuse("it does not classify images".into()));
     };
     let spec = named_set(name)?;
     if spec.shape != [*channels, *height, *width] {
-        return Err(refuse(format!("its images are {:?}, the model takes {:?}", spec.shape, [channels, height, width])));
+        return Err(refuse(format!(
+            "its images are {:?}, the model takes {:?}",
+            spec.shape,
+            [channels, height, width]
+        )));
     }
     if spec.classes.len() != classes.len() {
         return Err(refuse(format!("it has {} classes, the model {}", spec.classes.len(), classes.len())));

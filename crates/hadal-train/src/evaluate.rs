@@ -60,7 +60,12 @@ impl Evaluation {
 ///
 /// # Errors
 /// An empty data set, labels outside the classes, an output of another shape than the task has.
-pub fn evaluate(model: &dyn Layer, data: &Arc<dyn Dataset>, task: &Task, batch_size: usize) -> Result<Evaluation> {
+pub fn evaluate(
+    model: &dyn Layer,
+    data: &Arc<dyn Dataset>,
+    task: &Task,
+    batch_size: usize,
+) -> Result<Evaluation> {
     let loader = DataLoader::new(data.clone()).batch_size(batch_size);
     let dtype = model.parameters().first().map_or(DType::F32, |(_, p)| p.dtype());
     let classes = match task {
@@ -105,7 +110,8 @@ pub fn evaluate(model: &dyn Layer, data: &Arc<dyn Dataset>, task: &Task, batch_s
                     return Err(misfit(output.dims(), batch.targets.shape()));
                 }
                 let each = values.len() / n;
-                sum += values.iter().zip(&targets).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / each.max(1) as f64;
+                sum += values.iter().zip(&targets).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
+                    / each.max(1) as f64;
                 e.samples += n;
             }
         }

@@ -41,14 +41,19 @@ pub(crate) fn tensors(raw: impl IntoIterator<Item = (String, RawTensor)>) -> Vec
 }
 
 /// Writes tensors and metadata atomically.
-pub(crate) fn write(path: &Path, raw: &[(String, RawTensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
+pub(crate) fn write(
+    path: &Path,
+    raw: &[(String, RawTensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let views: Vec<(&str, RawView<'_>)> = raw.iter().map(|(n, t)| (n.as_str(), t.view())).collect();
     Ok(safetensors::write(path, &views, metadata)?)
 }
 
 /// Text of a value that always has a JSON form.
 pub(crate) fn json(value: &impl Serialize, path: &Path) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| TrainError::run(path, format!("the state has no JSON form: {e}")))
+    serde_json::to_string(value)
+        .map_err(|e| TrainError::run(path, format!("the state has no JSON form: {e}")))
 }
 
 /// Writes a model's weights, with names and layouts as PyTorch has them, and what describes it.

@@ -39,8 +39,10 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// The data is no set of images in classes.
     pub fn new(model: &'a dyn Layer, data: &'a DataInfo) -> Result<Self> {
-        let (Input::Image { channels, height, width, mean, std, dark_background, centered }, Task::Classification { classes }) =
-            (&data.input, &data.task)
+        let (
+            Input::Image { channels, height, width, mean, std, dark_background, centered },
+            Task::Classification { classes },
+        ) = (&data.input, &data.task)
         else {
             return Err(TrainError::config(format!(
                 "the model was trained on {}, which are no images in classes: there is nothing to predict on an image",
@@ -91,8 +93,10 @@ impl<'a> Predictor<'a> {
         let (c, plane) = (self.channels, self.height * self.width);
         let mut values = Vec::with_capacity(c * plane);
         for k in 0..c {
-            let (mean, std) = (self.mean.get(k).copied().unwrap_or(0.0), self.std.get(k).copied().unwrap_or(1.0));
-            values.extend(image.data().iter().skip(k).step_by(c).map(|&v| (f32::from(v) / 255.0 - mean) / std));
+            let (mean, std) =
+                (self.mean.get(k).copied().unwrap_or(0.0), self.std.get(k).copied().unwrap_or(1.0));
+            values
+                .extend(image.data().iter().skip(k).step_by(c).map(|&v| (f32::from(v) / 255.0 - mean) / std));
         }
         Tensor::from_vec(values, [1, c, self.height, self.width]).cast(self.dtype)
     }
@@ -118,7 +122,10 @@ impl<'a> Predictor<'a> {
         if self.dark_background && self.channels == 1 && border_level(&image) > 127 {
             let data = image.data().iter().map(|v| 255 - v).collect();
             image = Image::new(image.width(), image.height(), 1, data)?;
-            said.push("inverted, since the training images are bright on black and this one's border is light".to_owned());
+            said.push(
+                "inverted, since the training images are bright on black and this one's border is light"
+                    .to_owned(),
+            );
         }
         if !fits && self.centered && self.channels == 1 {
             image = self.center(image, &mut said)?;
@@ -171,7 +178,8 @@ impl<'a> Predictor<'a> {
         let long = fw.max(fh);
         let (nw, nh) = ((fw * room).div_ceil(long).max(1), (fh * room).div_ceil(long).max(1));
         let small = figure.resize(nw, nh, Filter::Antialias)?;
-        let (cx, cy) = center_of_mass(small.data(), nw).unwrap_or(((nw - 1) as f64 / 2.0, (nh - 1) as f64 / 2.0));
+        let (cx, cy) =
+            center_of_mass(small.data(), nw).unwrap_or(((nw - 1) as f64 / 2.0, (nh - 1) as f64 / 2.0));
         let place = |side: usize, n: usize, c: f64| {
             let at = ((side - 1) as f64 / 2.0 - c).round();
             at.clamp(0.0, (side - n.min(side)) as f64) as usize

@@ -75,8 +75,7 @@ impl RunFolder {
             return Err(TrainError::run(&self.root, "the folder is not empty; choose another with --out"));
         }
         for dir in [&self.root, &self.checkpoints()] {
-            std::fs::create_dir_all(dir)
-                .map_err(|e| hadal_io::IoError::os("make the run folder", dir, e))?;
+            std::fs::create_dir_all(dir).map_err(|e| hadal_io::IoError::os("make the run folder", dir, e))?;
         }
         Ok(())
     }
@@ -138,7 +137,10 @@ impl Run {
         }
         let folder = RunFolder::new(path);
         if !path.is_dir() {
-            return Err(TrainError::run(path, "there is no such run folder or weights file; look under runs/"));
+            return Err(TrainError::run(
+                path,
+                "there is no such run folder or weights file; look under runs/",
+            ));
         }
         let config = if folder.config().is_file() { Some(Config::read(&folder.config())?) } else { None };
         if folder.model().is_file() {
@@ -222,7 +224,8 @@ impl Run {
     pub fn curves(path: &Path) -> Result<RunCurves> {
         let folder = RunFolder::new(path);
         let records: Vec<Record> = hadal_io::jsonl::read(folder.metrics())?;
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         let mut curves = RunCurves { name, ..Default::default() };
         for record in records {
             let Record::Epoch(e) = record else { continue };

@@ -1,7 +1,7 @@
 //! Memory in a steady run. A program of its own, since the figures are of the whole process.
 
-use hadal_train::{Config, Control, Observer, StepRecord, Trainer};
 use hadal_tensor::memory_stats;
+use hadal_train::{Config, Control, Observer, StepRecord, Trainer};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -19,7 +19,8 @@ impl Observer for Watch {
 #[test]
 fn a_steady_step_takes_no_memory_from_the_system() {
     let mut config = Config::default();
-    for (name, value) in [("max-steps", "30"), ("evaluate", "false"), ("artifacts", "false"), ("ema", "0.99")] {
+    for (name, value) in [("max-steps", "30"), ("evaluate", "false"), ("artifacts", "false"), ("ema", "0.99")]
+    {
         config.set(name, value).unwrap();
     }
     let watch = Watch::default();

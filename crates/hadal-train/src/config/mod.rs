@@ -195,8 +195,18 @@ fields! {
 /// Fields that may differ when a run is resumed: they do not change what is computed up to where the
 /// run stood.
 pub const RESUMABLE: &[&str] = &[
-    "epochs", "max-steps", "threads", "workers", "data-dir", "cache-dir", "download", "evaluate", "log-every",
-    "checkpoint-every", "checkpoint-seconds", "keep-checkpoints",
+    "epochs",
+    "max-steps",
+    "threads",
+    "workers",
+    "data-dir",
+    "cache-dir",
+    "download",
+    "evaluate",
+    "log-every",
+    "checkpoint-every",
+    "checkpoint-seconds",
+    "keep-checkpoints",
 ];
 
 /// A field by name; `_` for `-` does not matter.
@@ -329,7 +339,8 @@ impl Config {
 
     /// All fields as TOML, each with what it means.
     pub fn to_toml(&self) -> String {
-        let mut out = String::from("# Everything this run was told. Train again with: hadal train --config FILE\n");
+        let mut out =
+            String::from("# Everything this run was told. Train again with: hadal train --config FILE\n");
         for f in FIELDS {
             out.push_str(&format!("\n#{}\n", f.help));
             match self.get(f.name) {

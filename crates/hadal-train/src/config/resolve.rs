@@ -3,8 +3,8 @@
 use super::{Config, OptimizerKind, ScheduleKind};
 use crate::{Result, TrainError};
 use hadal_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, GroupOptions, Lion, Mode, NAdam, Optimizer, Plateau, RAdam, RmsProp,
-    Schedule, Sgd, Yogi,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, GroupOptions, Lion, Mode, NAdam, Optimizer, Plateau, RAdam,
+    RmsProp, Schedule, Sgd, Yogi,
 };
 
 impl Config {
@@ -36,7 +36,9 @@ impl Config {
                     .nesterov(self.nesterov)
                     .weight_decay(decay(0.0)),
             ),
-            OptimizerKind::Adagrad => Optimizer::new(Adagrad::new(lr).eps(eps(1e-10)).weight_decay(decay(0.0))),
+            OptimizerKind::Adagrad => {
+                Optimizer::new(Adagrad::new(lr).eps(eps(1e-10)).weight_decay(decay(0.0)))
+            }
             OptimizerKind::RmsProp => Optimizer::new(
                 RmsProp::new(lr)
                     .alpha(self.rho.unwrap_or(0.99))
@@ -49,24 +51,34 @@ impl Config {
                 Adadelta::new(lr).rho(self.rho.unwrap_or(0.9)).eps(eps(1e-6)).weight_decay(decay(0.0)),
             ),
             OptimizerKind::Adam => Optimizer::new(
-                Adam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).amsgrad(self.amsgrad).weight_decay(decay(0.0)),
+                Adam::new(lr)
+                    .betas(betas(0.9, 0.999))
+                    .eps(eps(1e-8))
+                    .amsgrad(self.amsgrad)
+                    .weight_decay(decay(0.0)),
             ),
             OptimizerKind::AdamW => Optimizer::new(
-                AdamW::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).amsgrad(self.amsgrad).weight_decay(decay(1e-2)),
+                AdamW::new(lr)
+                    .betas(betas(0.9, 0.999))
+                    .eps(eps(1e-8))
+                    .amsgrad(self.amsgrad)
+                    .weight_decay(decay(1e-2)),
             ),
-            OptimizerKind::Adamax => {
-                Optimizer::new(Adamax::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)))
-            }
+            OptimizerKind::Adamax => Optimizer::new(
+                Adamax::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
+            ),
             OptimizerKind::Yogi => {
                 Optimizer::new(Yogi::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-3)).weight_decay(decay(0.0)))
             }
-            OptimizerKind::NAdam => {
-                Optimizer::new(NAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)))
+            OptimizerKind::NAdam => Optimizer::new(
+                NAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
+            ),
+            OptimizerKind::RAdam => Optimizer::new(
+                RAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
+            ),
+            OptimizerKind::Lion => {
+                Optimizer::new(Lion::new(lr).betas(betas(0.9, 0.99)).weight_decay(decay(0.0)))
             }
-            OptimizerKind::RAdam => {
-                Optimizer::new(RAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)))
-            }
-            OptimizerKind::Lion => Optimizer::new(Lion::new(lr).betas(betas(0.9, 0.99)).weight_decay(decay(0.0))),
         };
         if !self.decay_vectors {
             let none = GroupOptions { weight_decay: Some(0.0), ..Default::default() };
@@ -85,7 +97,11 @@ impl Config {
                 Schedule::Factor { factor: self.lr_factor, every: steps(self.lr_every), floor: self.lr_min }
             }
             ScheduleKind::MultiStep => Schedule::MultiStep {
-                milestones: self.lr_milestones.iter().map(|&e| steps(e).saturating_sub(self.warmup)).collect(),
+                milestones: self
+                    .lr_milestones
+                    .iter()
+                    .map(|&e| steps(e).saturating_sub(self.warmup))
+                    .collect(),
                 gamma: self.lr_factor,
             },
             ScheduleKind::Exponential => {
@@ -154,9 +170,11 @@ impl Config {
         ] {
             check(x.is_none_or(|x| (0.0..1.0).contains(&x)), field, &x.unwrap_or_default(), below_one)?;
         }
-        for (field, x) in
-            [("dampening", Some(self.dampening)), ("ema", self.ema), ("warmup-start", Some(self.warmup_start))]
-        {
+        for (field, x) in [
+            ("dampening", Some(self.dampening)),
+            ("ema", self.ema),
+            ("warmup-start", Some(self.warmup_start)),
+        ] {
             check(x.is_none_or(|x| (0.0..=1.0).contains(&x)), field, &x.unwrap_or_default(), share)?;
         }
         for (field, x) in [
@@ -180,11 +198,26 @@ impl Config {
         ] {
             check(x.is_none_or(|x| x > 0.0), field, &x.unwrap_or_default(), above_0)?;
         }
-        check(self.lr_rise > 0.0 && self.lr_rise < 1.0, "lr-rise", &self.lr_rise, "use a share between 0 and 1")?;
+        check(
+            self.lr_rise > 0.0 && self.lr_rise < 1.0,
+            "lr-rise",
+            &self.lr_rise,
+            "use a share between 0 and 1",
+        )?;
         check(self.restart_mult > 0, "restart-mult", &self.restart_mult, "use at least 1")?;
         let milestones = self.schedule != ScheduleKind::MultiStep || !self.lr_milestones.is_empty();
-        check(milestones, "lr-milestones", &"an empty list", "name the epochs of multi-step's changes: 10,20")?;
-        check(self.lr_milestones.iter().all(|e| *e >= 0.0), "lr-milestones", &"a negative epoch", at_least_0)?;
+        check(
+            milestones,
+            "lr-milestones",
+            &"an empty list",
+            "name the epochs of multi-step's changes: 10,20",
+        )?;
+        check(
+            self.lr_milestones.iter().all(|e| *e >= 0.0),
+            "lr-milestones",
+            &"a negative epoch",
+            at_least_0,
+        )?;
         hadal_zoo::model(&self.model)?;
         Ok(())
     }

@@ -55,7 +55,10 @@ fn unknown_fields_are_refused_with_line_and_nearest_name() {
     let e = Config::settings_from_toml(text, "my.toml").unwrap_err().to_string();
     assert!(e.starts_with("my.toml, line 4: there is no field 'learning-rate'"), "{e}");
     let e = Config::settings_from_toml("batchsize = 3", "my.toml").unwrap_err().to_string();
-    assert!(e.starts_with("my.toml, line 1: there is no field 'batchsize' (did you mean 'batch-size'?)"), "{e}");
+    assert!(
+        e.starts_with("my.toml, line 1: there is no field 'batchsize' (did you mean 'batch-size'?)"),
+        "{e}"
+    );
     let e = Config::settings_from_toml("epochs = 3\nlr = = 2", "my.toml").unwrap_err().to_string();
     assert!(e.starts_with("my.toml, line 2: "), "{e}");
     let e = Config::settings_from_toml("[model]\nname = 1", "my.toml").unwrap_err().to_string();
@@ -65,10 +68,16 @@ fn unknown_fields_are_refused_with_line_and_nearest_name() {
 #[test]
 fn wrong_values_say_what_would_be_right() {
     let at = |text: &str| error(&Config::settings_from_toml(text, "a.toml").unwrap());
-    assert_eq!(at("seed = 1\nepochs = 1.5"), "a.toml, line 2: epochs: '1.5' is not a whole number of at least 0");
+    assert_eq!(
+        at("seed = 1\nepochs = 1.5"),
+        "a.toml, line 2: epochs: '1.5' is not a whole number of at least 0"
+    );
     assert_eq!(at("lr = nan"), "a.toml, line 1: lr: 'nan' is not a finite number");
     let e = at("optimizer = \"adamx\"");
-    assert!(e.starts_with("a.toml, line 1: optimizer: there is no optimizer 'adamx' (did you mean 'adam"), "{e}");
+    assert!(
+        e.starts_with("a.toml, line 1: optimizer: there is no optimizer 'adamx' (did you mean 'adam"),
+        "{e}"
+    );
     assert_eq!(error(&[setting("epochs", "0")]), "epochs: 0 cannot be; train for at least 1");
     assert_eq!(error(&[setting("momentum", "1")]), "momentum: 1 cannot be; use a number from 0 to below 1");
     assert!(error(&[setting("model", "resnet18")]).contains("there is no model named 'resnet18'"));
@@ -77,7 +86,8 @@ fn wrong_values_say_what_would_be_right() {
 
 #[test]
 fn flags_win_over_the_file_and_the_file_over_the_recipe() {
-    let c = Config::from_settings(&[setting("model", "mlp"), setting("epochs", "7"), setting("epochs", "8")]).unwrap();
+    let c = Config::from_settings(&[setting("model", "mlp"), setting("epochs", "7"), setting("epochs", "8")])
+        .unwrap();
     assert_eq!((c.epochs, c.lr), (8, Some(0.005)));
     let c = Config::from_settings(&[setting("model", "linear-regression")]).unwrap();
     assert_eq!((c.data.as_str(), c.optimizer), ("linear", OptimizerKind::Sgd));

@@ -12,7 +12,13 @@ fn divergence_names_the_first_operation_and_keeps_the_parameters() {
     let out = dir.path().join("run");
     let config = config_in(
         &out,
-        &[("optimizer", "sgd"), ("lr", "1e12"), ("schedule", "constant"), ("epochs", "50"), ("checkpoint-every", "1")],
+        &[
+            ("optimizer", "sgd"),
+            ("lr", "1e12"),
+            ("schedule", "constant"),
+            ("epochs", "50"),
+            ("checkpoint-every", "1"),
+        ],
     );
     let mut trainer = Trainer::with_data(config, data()).unwrap();
     let e = trainer.run().unwrap_err();
@@ -49,7 +55,8 @@ fn folders_that_cannot_be_used_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     Trainer::with_data(config_in(&out, &[]), data()).unwrap();
-    let again = |out: &std::path::Path| Trainer::with_data(config_in(out, &[]), data()).err().unwrap().to_string();
+    let again =
+        |out: &std::path::Path| Trainer::with_data(config_in(out, &[]), data()).err().unwrap().to_string();
     let e = again(&out);
     assert!(e.contains("there is a run already; continue it with --resume"), "{e}");
     let other = dir.path().join("other");
@@ -99,7 +106,10 @@ fn a_full_disk_ends_the_run_and_loses_nothing() {
 fn impossible_combinations_are_refused_before_training() {
     let e = |fields: &[(&str, &str)]| Trainer::new(config(fields)).err().unwrap().to_string();
     let text = e(&[("model", "linear-regression"), ("data", "digits")]);
-    assert!(text.contains("model linear-regression predicts numbers, which data set digits does not have"), "{text}");
+    assert!(
+        text.contains("model linear-regression predicts numbers, which data set digits does not have"),
+        "{text}"
+    );
     let text = e(&[("data", "linear")]);
     assert!(text.contains("use --data with digits"), "{text}");
     let text = e(&[("data", "minst")]);
@@ -108,7 +118,8 @@ fn impossible_combinations_are_refused_before_training() {
     assert!(text.contains("there is no such folder"), "{text}");
     let mut empty = data();
     empty.train = Arc::new(
-        ArrayDataset::new(Array::f32(&[0, FEATURES], vec![]).unwrap(), Array::i64(&[0], vec![]).unwrap()).unwrap(),
+        ArrayDataset::new(Array::f32(&[0, FEATURES], vec![]).unwrap(), Array::i64(&[0], vec![]).unwrap())
+            .unwrap(),
     );
     let text = Trainer::with_data(config(&[]), empty).err().unwrap().to_string();
     assert_eq!(text, "the training part of points is empty: training needs at least one sample");

@@ -21,7 +21,14 @@ fn photo(digit: &[u8]) -> Image {
 
 #[test]
 fn a_photo_of_a_digit_is_read_like_the_digit() {
-    let mut trainer = Trainer::new(config(&[("data", "digits"), ("hidden", "64"), ("augment", "none"), ("lr", "0.005"), ("epochs", "3")])).unwrap();
+    let mut trainer = Trainer::new(config(&[
+        ("data", "digits"),
+        ("hidden", "64"),
+        ("augment", "none"),
+        ("lr", "0.005"),
+        ("epochs", "3"),
+    ]))
+    .unwrap();
     let accuracy = trainer.run().unwrap().test_accuracy.unwrap();
     assert!(accuracy > 0.9, "{accuracy}");
     let info = trainer.data().info.clone();
@@ -31,7 +38,8 @@ fn a_photo_of_a_digit_is_read_like_the_digit() {
     let (mut right, mut right_in_photo) = (0, 0);
     for i in 0..100 {
         let truth = raw.classes()[raw.labels()[i] as usize].clone();
-        let plain = predictor.predict(&Image::new(28, 28, 1, raw.pixels(i).unwrap().to_vec()).unwrap(), 5).unwrap();
+        let plain =
+            predictor.predict(&Image::new(28, 28, 1, raw.pixels(i).unwrap().to_vec()).unwrap(), 5).unwrap();
         assert_eq!(plain.conversion, ["used as it is"]);
         assert_eq!(plain.top.len(), 5);
         assert!(plain.top.windows(2).all(|p| p[0].1 >= p[1].1) && plain.top[0].1 <= 1.0);
@@ -47,7 +55,8 @@ fn a_photo_of_a_digit_is_read_like_the_digit() {
 
     // The first test digit, evaluated the long way: the same input to the last bit.
     let sample = trainer.data().test.get(0, &mut SampleCtx::new(0, 0)).unwrap();
-    let (converted, _) = predictor.convert(&Image::new(28, 28, 1, raw.pixels(0).unwrap().to_vec()).unwrap()).unwrap();
+    let (converted, _) =
+        predictor.convert(&Image::new(28, 28, 1, raw.pixels(0).unwrap().to_vec()).unwrap()).unwrap();
     assert_eq!(converted.data(), raw.pixels(0).unwrap());
     assert_eq!(sample.input.len(), 784);
 }

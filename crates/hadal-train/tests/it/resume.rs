@@ -49,7 +49,11 @@ fn check(fields: &[(&str, &str)], stops: &[u64], random: bool) {
 
     let mut summary = run_until(make(config_in(&stopped, fields)), stops[0]);
     for &stop in &stops[1..] {
-        assert_eq!((summary.status, summary.test_loss), (Status::Interrupted, None), "{fields:?} before {stop}");
+        assert_eq!(
+            (summary.status, summary.test_loss),
+            (Status::Interrupted, None),
+            "{fields:?} before {stop}"
+        );
         summary = run_until(resume(&stopped), stop);
     }
     if summary.status == Status::Interrupted {
@@ -135,12 +139,11 @@ fn a_finished_run_is_only_resumed_for_more() {
     let out = dir.path().join("run");
     let fields = [("schedule", "constant")];
     Trainer::with_data(config_in(&out, &fields), data()).unwrap().run().unwrap();
-    let resume = |changes: &[Setting]| {
-        Trainer::resume_with(Trainer::resume_config(&out, changes)?, data())
-    };
+    let resume = |changes: &[Setting]| Trainer::resume_with(Trainer::resume_config(&out, changes)?, data());
     let e = resume(&[]).err().unwrap().to_string();
     assert!(e.contains("the run is complete after 3 epochs and 33 steps; give more with --epochs"), "{e}");
-    let change = |name: &str, value: &str| Setting { name: name.into(), value: value.into(), place: "--".into() };
+    let change =
+        |name: &str, value: &str| Setting { name: name.into(), value: value.into(), place: "--".into() };
     let e = resume(&[change("lr", "1")]).err().unwrap().to_string();
     assert!(e.starts_with("--lr cannot change when a run is resumed; possible are epochs, "), "{e}");
     resume(&[change("epochs", "5")]).unwrap().run().unwrap();
@@ -168,7 +171,11 @@ fn the_latest_checkpoint_that_can_be_read_counts() {
     let mut trainer = Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data()).unwrap();
     trainer.observe(seen.clone());
     trainer.run().unwrap();
-    assert!(seen.borrow().notes[0].starts_with("skipped a checkpoint: cannot read"), "{:?}", seen.borrow().notes);
+    assert!(
+        seen.borrow().notes[0].starts_with("skipped a checkpoint: cannot read"),
+        "{:?}",
+        seen.borrow().notes
+    );
     assert_eq!(seen.borrow().steps[0].step, 16);
     assert_eq!((weights(&out), metrics(&out)), (weights(&whole), metrics(&whole)));
     assert!(!out.join("checkpoints/.step-0000000018.safetensors.1.0.tmp").exists());
@@ -186,5 +193,8 @@ fn numbers_of_a_checkpoint_survive_to_the_bit() {
     assert_eq!(c.progress, again.progress);
     assert_eq!(c.optimizer.numbers, again.optimizer.numbers);
     assert!(c.optimizer.numbers.values().all(|(steps, product)| *steps == 17 && *product < 1.0));
-    assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(dir.path().join(path.file_name().unwrap())).unwrap());
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        std::fs::read(dir.path().join(path.file_name().unwrap())).unwrap()
+    );
 }

@@ -15,7 +15,8 @@ pub const FEATURES: usize = 6;
 
 /// A configuration of these fields, without anything written.
 pub fn config(fields: &[(&str, &str)]) -> Config {
-    let base = [("model", "mlp"), ("hidden", "12"), ("batch-size", "20"), ("epochs", "3"), ("artifacts", "false")];
+    let base =
+        [("model", "mlp"), ("hidden", "12"), ("batch-size", "20"), ("epochs", "3"), ("artifacts", "false")];
     let settings: Vec<Setting> = base
         .iter()
         .chain(fields)
@@ -35,7 +36,8 @@ pub fn config_in(dir: &Path, fields: &[(&str, &str)]) -> Config {
 
 fn part(n: usize, seed: u64) -> Arc<dyn Dataset> {
     let x = Tensor::randn([n, FEATURES], DType::F32, Key::new(seed));
-    let score = Tensor::stack(&[&x.narrow(1, 0, 2).sum(1), &x.narrow(1, 2, 2).sum(1), &x.narrow(1, 4, 2).sum(1)], 1);
+    let score =
+        Tensor::stack(&[&x.narrow(1, 0, 2).sum(1), &x.narrow(1, 2, 2).sum(1), &x.narrow(1, 4, 2).sum(1)], 1);
     let labels = score.argmax(1, false).to_vec::<i64>().unwrap();
     let inputs = Array::f32(&[n, FEATURES], x.to_vec::<f32>().unwrap()).unwrap();
     Arc::new(ArrayDataset::new(inputs, Array::i64(&[n], labels).unwrap()).unwrap())

@@ -16,7 +16,10 @@ fn run(fields: &[(&str, &str)]) -> (hadal_train::Summary, Collect) {
 fn it_learns() {
     let (summary, seen) = run(&[("epochs", "20"), ("lr", "0.03")]);
     assert!(summary.test_accuracy.unwrap() > 0.9, "{summary:?}");
-    assert_eq!((summary.status, summary.steps, seen.steps.len(), seen.epochs.len()), (Status::Finished, 220, 220, 20));
+    assert_eq!(
+        (summary.status, summary.steps, seen.steps.len(), seen.epochs.len()),
+        (Status::Finished, 220, 220, 20)
+    );
     let last = seen.epochs.last().unwrap();
     assert_eq!((last.test_loss, last.test_accuracy), (summary.test_loss, summary.test_accuracy));
     assert!(seen.steps.iter().all(|s| s.grad_norm > 0.0 && s.lr > 0.0 && s.samples_per_second > 0.0));
@@ -32,7 +35,8 @@ fn two_runs_of_one_seed_are_the_same() {
 
 #[test]
 fn accumulated_batches_are_one_large_batch() {
-    let base = [("optimizer", "sgd"), ("lr", "0.1"), ("schedule", "constant"), ("dtype", "f64"), ("epochs", "2")];
+    let base =
+        [("optimizer", "sgd"), ("lr", "0.1"), ("schedule", "constant"), ("dtype", "f64"), ("epochs", "2")];
     let with = |batch: &'static str, accumulate: &'static str, clip: bool| {
         let mut fields = base.to_vec();
         fields.extend([("batch-size", batch), ("accumulate", accumulate)]);
@@ -46,7 +50,10 @@ fn accumulated_batches_are_one_large_batch() {
         let (large, small) = (with("40", "1", clip), with("10", "4", clip));
         assert_eq!(large.steps.len(), small.steps.len());
         for (a, b) in large.steps.iter().zip(&small.steps) {
-            assert!((a.loss - b.loss).abs() < 1e-12 && (a.grad_norm - b.grad_norm).abs() < 1e-12, "{a:?} {b:?}");
+            assert!(
+                (a.loss - b.loss).abs() < 1e-12 && (a.grad_norm - b.grad_norm).abs() < 1e-12,
+                "{a:?} {b:?}"
+            );
             assert_eq!(a.accuracy, b.accuracy);
         }
     }
@@ -78,7 +85,13 @@ fn early_stopping_keeps_the_best_weights() {
     let out = dir.path().join("run");
     let config = config_in(
         &out,
-        &[("early-stop", "2"), ("epochs", "60"), ("lr", "0.5"), ("schedule", "constant"), ("valid-fraction", "0.3")],
+        &[
+            ("early-stop", "2"),
+            ("epochs", "60"),
+            ("lr", "0.5"),
+            ("schedule", "constant"),
+            ("valid-fraction", "0.3"),
+        ],
     );
     let mut all = data();
     // The validation part is cut from the training part by the loader of named sets; here by hand.
@@ -99,7 +112,8 @@ fn early_stopping_keeps_the_best_weights() {
 #[test]
 fn plateau_and_schedules_move_the_rate() {
     let rates = |fields: &[(&str, &str)]| run(fields).1.epochs.iter().map(|e| e.lr).collect::<Vec<_>>();
-    let plateau = rates(&[("schedule", "plateau"), ("plateau-patience", "0"), ("epochs", "30"), ("lr", "0.5")]);
+    let plateau =
+        rates(&[("schedule", "plateau"), ("plateau-patience", "0"), ("epochs", "30"), ("lr", "0.5")]);
     assert!(plateau[0] == 0.5 && *plateau.last().unwrap() < 0.1, "{plateau:?}");
     let cosine = rates(&[("schedule", "cosine")]);
     assert!(cosine[0] > cosine[1] && cosine[1] > cosine[2] && cosine[2] < 1e-3, "{cosine:?}");
@@ -143,8 +157,15 @@ fn a_run_folder_holds_everything_and_opens_again() {
     let summary = trainer.run().unwrap();
     assert!(summary.test_accuracy.unwrap() > 0.8, "{summary:?}");
     let files = [
-        "config.toml", "metrics.jsonl", "model.json", "model.safetensors", "result.json", "curves.png", "curves.svg",
-        "confusion.png", "mistakes.png",
+        "config.toml",
+        "metrics.jsonl",
+        "model.json",
+        "model.safetensors",
+        "result.json",
+        "curves.png",
+        "curves.svg",
+        "confusion.png",
+        "mistakes.png",
     ];
     for f in files {
         assert!(out.join(f).is_file(), "{f}");
@@ -176,7 +197,8 @@ fn a_run_folder_holds_everything_and_opens_again() {
 #[test]
 fn linear_regression_finds_the_line() {
     let fields = [("model", "linear-regression"), ("optimizer", "sgd"), ("data", "linear"), ("lr", "0.03")];
-    let mut trainer = Trainer::new(config(&[&fields[..], &[("schedule", "constant"), ("epochs", "20")]].concat())).unwrap();
+    let mut trainer =
+        Trainer::new(config(&[&fields[..], &[("schedule", "constant"), ("epochs", "20")]].concat())).unwrap();
     let summary = trainer.run().unwrap();
     assert!(summary.test_loss.unwrap() < 2e-4 && summary.test_accuracy.is_none(), "{summary:?}");
     let values: Vec<f32> =

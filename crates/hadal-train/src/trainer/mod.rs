@@ -1,27 +1,29 @@
 //! The training loop.
 
+mod create;
+mod log;
+
 use crate::checkpoint::{self, Checkpoint, Progress};
-use crate::config::{Config, RESUMABLE, Setting};
-use crate::data::{self, Places, TrainData};
+use crate::config::Config;
+use crate::data::TrainData;
 use crate::divergence::diagnose;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loss::Loss;
-use crate::metrics::{EpochRecord, Record, StepRecord};
+use crate::metrics::{EpochRecord, StepRecord};
 use crate::model_file::{ModelFile, json, save_model};
 use crate::observer::{Control, Observer, Start};
-use crate::run::{RunFolder, default_folder};
+use crate::run::RunFolder;
 use crate::step::{Computed, StepOptions, gradients};
 use crate::{Result, StopHandle, TrainError, artifacts};
 use hadal_data::{Batch, BatchIter, DataLoader, Dataset};
-use hadal_io::jsonl::{self, JsonlWriter};
-use hadal_io::tensorboard::EventWriter;
-use hadal_nn::{Init, Layer, Module};
+use hadal_nn::{Layer, Module};
 use hadal_optim::{Ema, Optimizer, Schedule};
-use hadal_tensor::{Key, Tensor, memory_stats, set_threads, threads};
+use hadal_tensor::{Key, Tensor, memory_stats, threads};
+use log::Log;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 /// Samples of a batch in evaluation, where the training batch is smaller.
 const EVAL_BATCH: usize = 500;
@@ -94,12 +96,6 @@ pub struct Trainer {
     last_evaluation: Option<(u64, Evaluation)>,
 }
 
-/// The open files of a run.
-struct Log {
-    metrics: JsonlWriter,
-    events: EventWriter,
-}
-
 /// Clocks of one call of [`Trainer::run`].
 struct Clock {
     start: Instant,
@@ -108,208 +104,6 @@ struct Clock {
 }
 
 impl Trainer {
-    /// A new run of a model and data set by name.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the configuration, data or run folder.
-    pub fn new(config: Config) -> Result<Trainer> {
-        let data = data::load(&config, &Places::of(&config, None), &mut |_| {})?;
-        Self::with_data(config, data)
-    }
-
-    /// A new run of a model by name on this data.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`].
-    pub fn with_data(config: Config, data: TrainData) -> Result<Trainer> {
-        let model = Self::build_model(&config, &data)?;
-        Self::with_model(config, model, data)
-    }
-
-    /// A new run of this model on this data; the configuration's `model` is only a name for it.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`].
-    pub fn with_model(mut config: Config, model: Box<dyn Layer>, data: TrainData) -> Result<Trainer> {
-        config.validate()?;
-        if data.train.is_empty() {
-            return Err(TrainError::Data(hadal_data::DataError::Empty {
-                what: format!("the training part of {}", data.info.name),
-                hint: "training needs at least one sample".into(),
-            }));
-        }
-        let folder = if config.artifacts {
-            let folder = RunFolder::new(match &config.out {
-                Some(out) => PathBuf::from(out),
-                None => free_folder(&config.model),
-            });
-            folder.create()?;
-            config.out = Some(folder.root().display().to_string());
-            Some(folder)
-        } else {
-            None
-        };
-        let trainer = Self::assemble(config, model, data, folder)?;
-        if let Some(folder) = &trainer.folder {
-            let about = json(&trainer.about, &folder.about())?;
-            hadal_io::write_atomic(folder.about(), |w| w.write_all(about.as_bytes()))?;
-            // Last: a folder with it is a run that can be resumed.
-            trainer.write_config(folder)?;
-        }
-        Ok(trainer)
-    }
-
-    /// The configuration without the folder's own place, so that it can be moved, and used for
-    /// another run.
-    fn write_config(&self, folder: &RunFolder) -> Result<()> {
-        let text = Config { out: None, ..self.config.clone() }.to_toml();
-        Ok(hadal_io::write_atomic(folder.config(), |w| w.write_all(text.as_bytes()))?)
-    }
-
-    /// The configuration with which a run would be resumed: its own, with changes that do not alter
-    /// what was computed so far.
-    ///
-    /// # Errors
-    /// There is no run, or a change would alter it.
-    pub fn resume_config(run: &Path, changes: &[Setting]) -> Result<Config> {
-        let folder = RunFolder::new(run);
-        folder.reopen()?;
-        let mut config = Config::read(&folder.config())?;
-        for s in changes {
-            let field = crate::config::field(&s.name)?;
-            if !RESUMABLE.contains(&field.name) {
-                return Err(TrainError::Config {
-                    place: s.place.clone(),
-                    message: format!(
-                        "{} cannot change when a run is resumed; possible are {}. Start a new run with --config {} \
-                         for anything else",
-                        field.name,
-                        RESUMABLE.join(", "),
-                        folder.config().display()
-                    ),
-                });
-            }
-            config.set(field.name, &s.value)?;
-        }
-        config.validate()?;
-        // The folder may have been moved.
-        config.out = Some(run.display().to_string());
-        Ok(config)
-    }
-
-    /// Continues a run of a model and data set by name, to the same bits as if it had never stopped.
-    ///
-    /// # Errors
-    /// There is no run, it is complete, or a file is damaged.
-    pub fn resume(run: &Path) -> Result<Trainer> {
-        let config = Self::resume_config(run, &[])?;
-        let data = data::load(&config, &Places::of(&config, None), &mut |_| {})?;
-        Self::resume_with(config, data)
-    }
-
-    /// Continues the run in the configuration's `out` with this data; see [`Trainer::resume_config`].
-    ///
-    /// # Errors
-    /// As [`Trainer::resume`].
-    pub fn resume_with(config: Config, data: TrainData) -> Result<Trainer> {
-        let model = Self::build_model(&config, &data)?;
-        Self::resume_model(config, model, data)
-    }
-
-    /// Continues the run in the configuration's `out` with a model built as the run's was.
-    ///
-    /// # Errors
-    /// As [`Trainer::resume`].
-    pub fn resume_model(config: Config, model: Box<dyn Layer>, data: TrainData) -> Result<Trainer> {
-        let root = config.out.clone().ok_or_else(|| TrainError::config("out: name the run folder to resume"))?;
-        let folder = RunFolder::new(root);
-        folder.reopen()?;
-        let (saved, notes) = checkpoint::latest(&folder.checkpoints())?;
-        let epochs = config.epochs;
-        let max_steps = config.max_steps;
-        let mut trainer = Self::assemble(config, model, data, Some(folder.clone()))?;
-        trainer.notes = notes;
-        if let Some(c) = saved {
-            trainer.restore(c)?;
-        } else {
-            trainer.notes.push("there is no checkpoint yet: training starts from the beginning".into());
-        }
-        let p = &trainer.progress;
-        let over = p.stopped_early || p.epoch >= epochs || max_steps.is_some_and(|m| p.step >= m);
-        if over && folder.result().is_file() {
-            return Err(TrainError::run(
-                folder.root(),
-                format!(
-                    "the run is complete after {} epochs and {} steps; give more with --epochs (or --max-steps)",
-                    p.epoch, p.step
-                ),
-            ));
-        }
-        if folder.result().is_file() {
-            std::fs::remove_file(folder.result())
-                .map_err(|e| hadal_io::IoError::os("remove the result of", folder.result(), e))?;
-        }
-        trainer.write_config(&folder)?;
-        if folder.metrics().is_file() {
-            jsonl::truncate_after(folder.metrics(), "step", trainer.progress.step)?;
-        }
-        Ok(trainer)
-    }
-
-    fn build_model(config: &Config, data: &TrainData) -> Result<Box<dyn Layer>> {
-        let options = data.info.model_options(&config.hidden);
-        let init = Init::new(config.seed).dtype(config.dtype.dtype());
-        Ok(hadal_zoo::build(&config.model, &options, &init)?)
-    }
-
-    fn assemble(
-        config: Config,
-        model: Box<dyn Layer>,
-        data: TrainData,
-        folder: Option<RunFolder>,
-    ) -> Result<Trainer> {
-        if config.threads > 0 {
-            set_threads(config.threads);
-        }
-        model.name_layers();
-        let ema = config.ema.map(|decay| Ema::new(&*model, decay)).transpose()?;
-        let optimizer = config.build_optimizer();
-        let progress = Progress::new(config.learning_rate(), config.build_plateau());
-        let about = ModelFile {
-            model: config.model.clone(),
-            options: data.info.model_options(&config.hidden),
-            data: data.info.clone(),
-            step: 0,
-        };
-        Ok(Trainer {
-            config,
-            model,
-            data,
-            about,
-            folder,
-            observers: Vec::new(),
-            stop: StopHandle::new(),
-            optimizer,
-            ema,
-            best: None,
-            progress,
-            log: None,
-            notes: Vec::new(),
-            last_evaluation: None,
-        })
-    }
-
-    fn restore(&mut self, c: Checkpoint) -> Result<()> {
-        self.model.load_state_dict(&c.model, true)?;
-        self.optimizer.load_state(&c.optimizer)?;
-        if let (Some(ema), Some(saved)) = (&mut self.ema, &c.ema) {
-            ema.load_state(saved)?;
-        }
-        self.best = c.best;
-        self.progress = c.progress;
-        Ok(())
-    }
-
     /// Adds somebody who watches.
     pub fn observe(&mut self, observer: impl Observer + 'static) -> &mut Self {
         self.observers.push(Box::new(observer));
@@ -352,7 +146,11 @@ impl Trainer {
         let schedule = self.config.build_schedule(steps_per_epoch);
         self.announce(steps_per_epoch);
         let outcome = self.epochs(&loader, &schedule, &mut clock).and_then(|status| {
-            if status == Status::Interrupted { Ok((status, None)) } else { Ok((status, self.finish(&clock)?)) }
+            if status == Status::Interrupted {
+                Ok((status, None))
+            } else {
+                Ok((status, self.finish(&clock)?))
+            }
         });
         let (status, evaluation) = outcome.map_err(|e| self.saving(e))?;
         let summary = self.summary(status, evaluation.as_ref(), &clock);
@@ -418,7 +216,10 @@ impl Trainer {
             TrainError::Diverged { step: at, epoch, message } => TrainError::Diverged {
                 step: at,
                 epoch,
-                message: format!("{message}\n  the state of step {step} is saved in {}", folder.checkpoints().display()),
+                message: format!(
+                    "{message}\n  the state of step {step} is saved in {}",
+                    folder.checkpoints().display()
+                ),
             },
             other => other,
         }
@@ -466,7 +267,10 @@ impl Trainer {
             }
             stopped |= self.end_epoch(schedule)?;
             self.checkpoint(clock)?;
-            if self.stop.is_stopped() && self.progress.epoch < self.config.epochs && !self.progress.stopped_early {
+            if self.stop.is_stopped()
+                && self.progress.epoch < self.config.epochs
+                && !self.progress.stopped_early
+            {
                 return Ok(Status::Interrupted);
             }
         }
@@ -565,14 +369,18 @@ impl Trainer {
             self.swap_ema()?;
             let held_out = self.data.valid.clone();
             let evaluation = self.evaluate_on(held_out.as_ref().unwrap_or(&self.data.test));
-            let weights = self.improved(evaluation.as_ref().map_or(f64::NAN, |e| e.loss)).then(|| self.model.state_dict());
+            let weights = self
+                .improved(evaluation.as_ref().map_or(f64::NAN, |e| e.loss))
+                .then(|| self.model.state_dict());
             self.swap_ema()?;
             let evaluation = evaluation?;
             if !evaluation.loss.is_finite() {
                 return Err(TrainError::Diverged {
                     step: record.step,
                     epoch: record.epoch,
-                    message: "the held-out loss is not finite, though every training loss was; try a lower --lr".into(),
+                    message:
+                        "the held-out loss is not finite, though every training loss was; try a lower --lr"
+                            .into(),
                 });
             }
             self.best = weights.or(self.best.take());
@@ -683,66 +491,10 @@ impl Trainer {
             run: self.folder.as_ref().map(|f| f.root().to_path_buf()),
         }
     }
-
-    /// The open files; opened at the first line, so that the first step does not wait for them.
-    fn log(&mut self) -> Result<Option<&mut Log>> {
-        if let (None, Some(folder)) = (&self.log, &self.folder) {
-            // Step 1 makes the first file; a resumed run voids what an earlier file says of later steps.
-            let (first, now) = (self.progress.step as i64, wall_time());
-            self.log = Some(Log {
-                metrics: JsonlWriter::append(folder.metrics())?,
-                events: EventWriter::resume(folder.root(), first, now)?,
-            });
-        }
-        Ok(self.log.as_mut())
-    }
-
-    fn log_step(&mut self, r: &StepRecord) -> Result<()> {
-        let Some(log) = self.log()? else { return Ok(()) };
-        log.metrics.write(&Record::Step(r.clone()))?;
-        let values = [
-            ("train/loss", r.loss as f32),
-            ("train/lr", r.lr as f32),
-            ("train/grad_norm", r.grad_norm as f32),
-            ("train/samples_per_second", r.samples_per_second as f32),
-        ];
-        Ok(log.events.scalars(r.step as i64, &values, wall_time())?)
-    }
-
-    fn log_epoch(&mut self, r: &EpochRecord) -> Result<()> {
-        let Some(log) = self.log()? else { return Ok(()) };
-        log.metrics.write(&Record::Epoch(r.clone()))?;
-        let values: Vec<(&str, f32)> = [
-            ("epoch/train_loss", Some(r.train_loss)),
-            ("epoch/train_accuracy", r.train_accuracy),
-            ("epoch/valid_loss", r.valid_loss),
-            ("epoch/valid_accuracy", r.valid_accuracy),
-            ("epoch/test_loss", r.test_loss),
-            ("epoch/test_accuracy", r.test_accuracy),
-            ("epoch/peak_memory_mb", Some(r.peak_memory_bytes as f64 / 1e6)),
-        ]
-        .into_iter()
-        .filter_map(|(tag, v)| Some((tag, v? as f32)))
-        .collect();
-        Ok(log.events.scalars(r.step as i64, &values, wall_time())?)
-    }
 }
 
 impl Clock {
     fn seconds(&self) -> f64 {
         self.seconds_before + self.start.elapsed().as_secs_f64()
     }
-}
-
-/// Seconds since 1970.
-fn wall_time() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
-}
-
-/// `runs/<model>-<time>`, with a number behind it when another run began in the same second.
-fn free_folder(model: &str) -> PathBuf {
-    let first = default_folder(model, wall_time() as u64);
-    let numbered = (2..1000).map(|n| PathBuf::from(format!("{}-{n}", first.display())));
-    let mut candidates = std::iter::once(first.clone()).chain(numbered);
-    candidates.find(|p| !p.exists()).unwrap_or(first)
 }
