@@ -43,9 +43,11 @@ fn side(input: usize, kernel: usize, stride: usize, pad: usize) -> Window {
 }
 
 fn conv(name: &str, batch: usize, in_channels: usize, out_channels: usize, groups: usize, w: Window) {
-    let g = ConvGeometry { batch, in_channels, out_channels, groups, windows: [Window::UNIT, w, w], spatial: 2 };
+    let g =
+        ConvGeometry { batch, in_channels, out_channels, groups, windows: [Window::UNIT, w, w], spatial: 2 };
     let ramp = |n: usize| (0..n).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect::<Vec<f32>>();
-    let (x, weight, dy) = (ramp(g.input_shape().numel()), ramp(g.weight_shape().numel()), ramp(g.output_shape().numel()));
+    let (x, weight, dy) =
+        (ramp(g.input_shape().numel()), ramp(g.weight_shape().numel()), ramp(g.output_shape().numel()));
     let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
     let flops = g.flops() as f64;
     report(&format!("{name} forward"), flops, || {
@@ -78,6 +80,10 @@ fn pool(name: &str, planes: usize, w: Window) {
 }
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("pool") {
+        pool("2x2 [256,6,28,28]", 256 * 6, side(28, 2, 2, 0));
+        return pool("3x3 stride 2 [8,64,112,112]", 8 * 64, side(112, 3, 2, 1));
+    }
     conv("3x3 [32,64,56,56] to 64", 32, 64, 64, 1, side(56, 3, 1, 1));
     conv("3x3 depthwise [32,96,56,56]", 32, 96, 96, 96, side(56, 3, 1, 1));
     conv("lenet 1: 5x5 [256,1,28,28] to 6", 256, 1, 6, 1, side(28, 5, 1, 2));

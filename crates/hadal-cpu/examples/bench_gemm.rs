@@ -25,7 +25,12 @@ fn report(name: &str, flops: f64, mut f: impl FnMut()) {
     for threads in [1, 2] {
         set_threads(threads);
         let (best, median) = time(&mut f);
-        line += &format!("  {threads}T {:>7.1} ({:>6.1}) GFLOP/s {:>9.1} us", flops / best * 1e-9, flops / median * 1e-9, best * 1e6);
+        line += &format!(
+            "  {threads}T {:>7.1} ({:>6.1}) GFLOP/s {:>9.1} us",
+            flops / best * 1e-9,
+            flops / median * 1e-9,
+            best * 1e6
+        );
     }
     println!("{line}");
 }

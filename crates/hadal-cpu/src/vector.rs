@@ -194,14 +194,36 @@ mod x86 {
         };
     }
     avx512!(
-        __m512, f32, 16, u16, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        _mm512_cmp_ps_mask, _mm512_mask_mov_ps
+        __m512,
+        f32,
+        16,
+        u16,
+        _mm512_setzero_ps,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_maskz_loadu_ps,
+        _mm512_mask_storeu_ps,
+        _mm512_add_ps,
+        _mm512_fmadd_ps,
+        _mm512_cmp_ps_mask,
+        _mm512_mask_mov_ps
     );
     avx512!(
-        __m512d, f64, 8, u8, _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd,
-        _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
-        _mm512_cmp_pd_mask, _mm512_mask_mov_pd
+        __m512d,
+        f64,
+        8,
+        u8,
+        _mm512_setzero_pd,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_maskz_loadu_pd,
+        _mm512_mask_storeu_pd,
+        _mm512_add_pd,
+        _mm512_fmadd_pd,
+        _mm512_cmp_pd_mask,
+        _mm512_mask_mov_pd
     );
 
     macro_rules! avx2 {
@@ -280,11 +302,29 @@ mod x86 {
         };
     }
     avx2!(
-        __m256, f32, 8, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-        _mm256_add_ps, _mm256_fmadd_ps, _mm256_cmp_ps, _mm256_andnot_ps
+        __m256,
+        f32,
+        8,
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps,
+        _mm256_cmp_ps,
+        _mm256_andnot_ps
     );
     avx2!(
-        __m256d, f64, 4, _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd,
-        _mm256_add_pd, _mm256_fmadd_pd, _mm256_cmp_pd, _mm256_andnot_pd
+        __m256d,
+        f64,
+        4,
+        _mm256_setzero_pd,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_add_pd,
+        _mm256_fmadd_pd,
+        _mm256_cmp_pd,
+        _mm256_andnot_pd
     );
 }

@@ -50,7 +50,14 @@ fn geometry(rng: &mut Lcg) -> ConvGeometry {
         2 => (rng.range(1, 4), rng.range(5, 40)),
         _ => (rng.range(3, 20), rng.range(1, 18)),
     };
-    ConvGeometry { batch: rng.range(1, 4), in_channels: groups * ci, out_channels: groups * co, groups, windows, spatial }
+    ConvGeometry {
+        batch: rng.range(1, 4),
+        in_channels: groups * ci,
+        out_channels: groups * co,
+        groups,
+        windows,
+        spatial,
+    }
 }
 
 fn pointwise(rng: &mut Lcg) -> ConvGeometry {
@@ -82,16 +89,24 @@ fn each(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
                 for oz in 0..wz.output {
                     for oy in 0..wy.output {
                         for ox in 0..wx.output {
-                            let y = (((n * g.out_channels + o) * wz.output + oz) * wy.output + oy) * wx.output + ox;
+                            let y = (((n * g.out_channels + o) * wz.output + oz) * wy.output + oy)
+                                * wx.output
+                                + ox;
                             for kz in 0..wz.kernel {
                                 for ky in 0..wy.kernel {
                                     for kx in 0..wx.kernel {
-                                        let w = (((o * ci + c) * wz.kernel + kz) * wy.kernel + ky) * wx.kernel + kx;
-                                        let (Some(z), Some(iy), Some(ix)) = (at(wz, oz, kz), at(wy, oy, ky), at(wx, ox, kx))
+                                        let w = (((o * ci + c) * wz.kernel + kz) * wy.kernel + ky)
+                                            * wx.kernel
+                                            + kx;
+                                        let (Some(z), Some(iy), Some(ix)) =
+                                            (at(wz, oz, kz), at(wy, oy, ky), at(wx, ox, kx))
                                         else {
                                             continue;
                                         };
-                                        let x = (((n * g.in_channels + channel) * wz.input + z) * wy.input + iy) * wx.input + ix;
+                                        let x = (((n * g.in_channels + channel) * wz.input + z) * wy.input
+                                            + iy)
+                                            * wx.input
+                                            + ix;
                                         f(x, w, y);
                                     }
                                 }
@@ -122,7 +137,8 @@ struct Case<T> {
 impl<T: ConvElement> Case<T> {
     fn random(rng: &mut Lcg, g: ConvGeometry) -> Self {
         let mut vec = |n: usize| (0..n).map(|_| T::from_f64(rng.unit())).collect::<Vec<T>>();
-        let (x, w, dy) = (vec(g.input_shape().numel()), vec(g.weight_shape().numel()), vec(g.output_shape().numel()));
+        let (x, w, dy) =
+            (vec(g.input_shape().numel()), vec(g.weight_shape().numel()), vec(g.output_shape().numel()));
         let bias = Some((vec(g.out_channels), vec(g.in_channels)));
         let plain = rng.range(0, 1) == 0;
         Case { x, w, dy, bias: if plain { None } else { bias }, relu: rng.range(0, 2) == 0, g }
@@ -136,7 +152,8 @@ impl<T: ConvElement> Case<T> {
     fn run(&self) -> Results<T> {
         // What the arrays hold before must not matter.
         let dirt = T::from_f64(f64::NAN);
-        let (mut y, mut dx, mut dw) = (vec![dirt; self.dy.len()], vec![dirt; self.x.len()], vec![dirt; self.w.len()]);
+        let (mut y, mut dx, mut dw) =
+            (vec![dirt; self.dy.len()], vec![dirt; self.x.len()], vec![dirt; self.w.len()]);
         conv_forward(&self.x, &self.w, &mut y, &self.g, self.epilogue(false)).unwrap();
         conv_input_grad(&self.dy, &self.w, &mut dx, &self.g, self.epilogue(true)).unwrap();
         conv_weight_grad(&self.x, &self.dy, &mut dw, &self.g).unwrap();
@@ -177,7 +194,8 @@ fn compare<T: ConvElement>(case: &Case<T>, tol: f64, what: &str) {
     for threads in [2, 4] {
         set_threads(threads);
         let again = case.run();
-        let same = |a: &[T], b: &[T]| a.iter().zip(b).all(|(a, b)| a.to_f64().to_bits() == b.to_f64().to_bits());
+        let same =
+            |a: &[T], b: &[T]| a.iter().zip(b).all(|(a, b)| a.to_f64().to_bits() == b.to_f64().to_bits());
         assert!(
             same(&one.y, &again.y) && same(&one.dx, &again.dx) && same(&one.dw, &again.dw),
             "{what}: {threads} threads change {:?}",
@@ -257,10 +275,18 @@ fn far_taps_and_strides_are_skipped() {
     let far = 1 << 30;
     let dilated =
         Window { input: 6, kernel: 3, stride: 1, pad_lo: far, pad_hi: far, dilation: far, output: 6 };
-    let leaping = Window { input: 3, kernel: 2, stride: far, pad_lo: far, pad_hi: far, dilation: 1, output: 3 };
+    let leaping =
+        Window { input: 3, kernel: 2, stride: far, pad_lo: far, pad_hi: far, dilation: 1, output: 3 };
     for (co, w) in [(2, dilated), (9, dilated), (2, leaping), (9, leaping)] {
         let near = Window { input: 5, kernel: 3, output: 5, pad_lo: 1, pad_hi: 1, ..Window::UNIT };
-        let g = ConvGeometry { batch: 2, in_channels: 3, out_channels: co, groups: 1, windows: [Window::UNIT, near, w], spatial: 2 };
+        let g = ConvGeometry {
+            batch: 2,
+            in_channels: 3,
+            out_channels: co,
+            groups: 1,
+            windows: [Window::UNIT, near, w],
+            spatial: 2,
+        };
         compare(&Case::<f64>::random(&mut rng, g), 1e-11, "far");
     }
 }
@@ -268,7 +294,14 @@ fn far_taps_and_strides_are_skipped() {
 #[test]
 fn empty_arrays_are_fine() {
     let side = Window { input: 3, kernel: 3, output: 1, ..Window::UNIT };
-    let g = ConvGeometry { batch: 2, in_channels: 0, out_channels: 3, groups: 1, windows: [Window::UNIT, side, side], spatial: 2 };
+    let g = ConvGeometry {
+        batch: 2,
+        in_channels: 0,
+        out_channels: 3,
+        groups: 1,
+        windows: [Window::UNIT, side, side],
+        spatial: 2,
+    };
     let mut y = [9.0f32; 6];
     let e = ConvEpilogue { bias: Some(&[1.0, -2.0, 3.0][..]), activation: Activation::Relu };
     conv_forward(&[], &[], &mut y, &g, e).unwrap();
@@ -292,7 +325,14 @@ fn empty_arrays_are_fine() {
 #[test]
 fn nan_reaches_only_the_windows_that_read_it() {
     let side = Window { input: 8, kernel: 3, pad_lo: 1, pad_hi: 1, output: 8, ..Window::UNIT };
-    let g = ConvGeometry { batch: 1, in_channels: 1, out_channels: 5, groups: 1, windows: [Window::UNIT, side, side], spatial: 2 };
+    let g = ConvGeometry {
+        batch: 1,
+        in_channels: 1,
+        out_channels: 5,
+        groups: 1,
+        windows: [Window::UNIT, side, side],
+        spatial: 2,
+    };
     let (mut x, w, dy) = (vec![1.0f32; 64], vec![1.0f32; 45], vec![1.0f32; 320]);
     x[7] = f32::NAN; // the end of the first row
     let mut y = vec![0.0; 320];
@@ -313,7 +353,14 @@ fn nan_reaches_only_the_windows_that_read_it() {
 #[test]
 fn wrong_calls_are_errors() {
     let side = Window { input: 4, kernel: 3, output: 2, ..Window::UNIT };
-    let g = ConvGeometry { batch: 1, in_channels: 2, out_channels: 4, groups: 2, windows: [Window::UNIT, Window::UNIT, side], spatial: 1 };
+    let g = ConvGeometry {
+        batch: 1,
+        in_channels: 2,
+        out_channels: 4,
+        groups: 2,
+        windows: [Window::UNIT, Window::UNIT, side],
+        spatial: 1,
+    };
     assert_eq!(check(&g), Ok(()));
     let odd = ConvGeometry { groups: 3, ..g.clone() };
     assert_eq!(check(&odd).unwrap_err(), "conv: 2 input and 4 output channels cannot be split into 3 groups");
@@ -352,7 +399,14 @@ fn gradients_are_adjoint() {
 #[test]
 fn halves_round_once() {
     let row = Window { input: 2, kernel: 2, output: 1, ..Window::UNIT };
-    let g = ConvGeometry { batch: 1, in_channels: 1, out_channels: 1, groups: 1, windows: [Window::UNIT, Window::UNIT, row], spatial: 1 };
+    let g = ConvGeometry {
+        batch: 1,
+        in_channels: 1,
+        out_channels: 1,
+        groups: 1,
+        windows: [Window::UNIT, Window::UNIT, row],
+        spatial: 1,
+    };
     let mut y = [f16::ZERO];
     let x = [f16::from_f64(2048.0), f16::from_f64(1.0)];
     let e = ConvEpilogue { bias: Some(&[f16::from_f64(1.0)][..]), ..ConvEpilogue::NONE };

@@ -48,11 +48,18 @@ impl<T: Element> Mat<T> {
         Mat { data, offset, rs, cs, bs }
     }
     fn view(&self) -> MatView<'_, T> {
-        MatView { data: &self.data, offset: self.offset, row_stride: self.rs, col_stride: self.cs, batch_strides: &self.bs }
+        MatView {
+            data: &self.data,
+            offset: self.offset,
+            row_stride: self.rs,
+            col_stride: self.cs,
+            batch_strides: &self.bs,
+        }
     }
     fn at(&self, index: &[usize], i: usize, j: usize) -> f64 {
         let base: isize = index.iter().zip(&self.bs).map(|(&i, &s)| i as isize * s).sum();
-        self.data[(self.offset as isize + base + i as isize * self.rs + j as isize * self.cs) as usize].to_f64()
+        self.data[(self.offset as isize + base + i as isize * self.rs + j as isize * self.cs) as usize]
+            .to_f64()
     }
 }
 
@@ -109,7 +116,18 @@ impl<T: MatmulElement> Case<T> {
         };
         let activation = if self.relu { Activation::Relu } else { Activation::None };
         let e = Epilogue { bias, activation, map: None };
-        matmul(&self.batch, self.m, self.n, self.k, self.a.view(), self.b.view(), &mut c, self.accumulate, &e).unwrap();
+        matmul(
+            &self.batch,
+            self.m,
+            self.n,
+            self.k,
+            self.a.view(),
+            self.b.view(),
+            &mut c,
+            self.accumulate,
+            &e,
+        )
+        .unwrap();
         c
     }
     fn want(&self) -> Vec<f64> {
@@ -117,7 +135,8 @@ impl<T: MatmulElement> Case<T> {
         for index in indices(&self.batch) {
             for i in 0..self.m {
                 for j in 0..self.n {
-                    let mut v: f64 = (0..self.k).map(|p| self.a.at(&index, i, p) * self.b.at(&index, p, j)).sum();
+                    let mut v: f64 =
+                        (0..self.k).map(|p| self.a.at(&index, i, p) * self.b.at(&index, p, j)).sum();
                     if self.accumulate {
                         v += self.c[out.len()].to_f64();
                     }
@@ -171,7 +190,12 @@ fn random_cases<T: MatmulElement>(seed: u64, count: usize, tol: f64) {
             set_threads(1);
             let one = case_data.run();
             let got: Vec<f64> = one.iter().map(|v| v.to_f64()).collect();
-            assert_close(&got, &case_data.want(), tol, &format!("{level:?} case {case}: {}", case_data.name()));
+            assert_close(
+                &got,
+                &case_data.want(),
+                tol,
+                &format!("{level:?} case {case}: {}", case_data.name()),
+            );
             for threads in [2, 4] {
                 set_threads(threads);
                 let again = case_data.run();
@@ -205,9 +229,18 @@ fn large_shapes_cross_every_block_border() {
     let mut rng = Lcg(9);
     // f64 values chosen as small integers make f32 exact, so that a naive f64 loop over a sample of
     // elements must agree to the bit.
-    for (m, n, k, ta, tb) in
-        [(700, 3000, 1000, 0, 0), (3001, 97, 800, 1, 1), (5, 9000, 600, 0, 1), (9000, 3, 500, 1, 0), (65, 65, 2000, 0, 1)]
-    {
+    for (m, n, k, ta, tb) in [
+        (700, 3000, 1000, 0, 0),
+        (3001, 97, 800, 1, 1),
+        (5, 9000, 600, 0, 1),
+        (9000, 3, 500, 1, 0),
+        (65, 65, 2000, 0, 1),
+        (3, 5, 20000, 0, 0),
+        (3, 5, 20000, 0, 1),
+        (6, 2, 20000, 0, 1),
+        (6, 2, 20000, 1, 1),
+        (2, 1, 70000, 2, 2),
+    ] {
         let mut a = Mat::<f32>::random(&mut rng, &[], m, k, ta, false);
         let mut b = Mat::<f32>::random(&mut rng, &[], k, n, tb, false);
         a.data.iter_mut().chain(&mut b.data).for_each(|v| *v = v.round());
@@ -249,19 +282,53 @@ fn integers_wrap_and_bools_combine() {
     let a = [100u8, 100, 3, 1];
     let b = [2u8, 1, 1, 5];
     let mut c = [0u8; 4];
-    matmul(&[], 2, 2, 2, MatView::row_major(&a, 2), MatView::row_major(&b, 2), &mut c, false, &Epilogue::NONE).unwrap();
+    matmul(
+        &[],
+        2,
+        2,
+        2,
+        MatView::row_major(&a, 2),
+        MatView::row_major(&b, 2),
+        &mut c,
+        false,
+        &Epilogue::NONE,
+    )
+    .unwrap();
     assert_eq!(c, [44, 88, 7, 8]);
     let mut c = [1i32; 4];
     let (a, b) = ([1i32, -2, 3, i32::MAX], [2i32, 0, 1, 2]);
-    matmul(&[], 2, 2, 2, MatView::row_major(&a, 2), MatView::row_major(&b, 2), &mut c, true, &Epilogue::NONE).unwrap();
+    matmul(&[], 2, 2, 2, MatView::row_major(&a, 2), MatView::row_major(&b, 2), &mut c, true, &Epilogue::NONE)
+        .unwrap();
     assert_eq!(c, [1, -3, 7i32.wrapping_add(i32::MAX), i32::MAX.wrapping_mul(2).wrapping_add(1)]);
     let mut c = [0i64; 6];
     let (a, b) = ([1i64, 2, 3], [10i64, 20]);
-    matmul(&[], 3, 2, 1, MatView::row_major(&a, 1), MatView::row_major(&b, 2), &mut c, false, &Epilogue::NONE).unwrap();
+    matmul(
+        &[],
+        3,
+        2,
+        1,
+        MatView::row_major(&a, 1),
+        MatView::row_major(&b, 2),
+        &mut c,
+        false,
+        &Epilogue::NONE,
+    )
+    .unwrap();
     assert_eq!(c, [10, 20, 20, 40, 30, 60]);
     let mut c = [false; 4];
     let (a, b) = ([true, false, false, true], [false, true, true, true]);
-    matmul(&[], 2, 2, 2, MatView::row_major(&a, 2), MatView::row_major(&b, 2), &mut c, false, &Epilogue::NONE).unwrap();
+    matmul(
+        &[],
+        2,
+        2,
+        2,
+        MatView::row_major(&a, 2),
+        MatView::row_major(&b, 2),
+        &mut c,
+        false,
+        &Epilogue::NONE,
+    )
+    .unwrap();
     assert_eq!(c, [false, true, true, true]);
     random_cases::<i64>(5, 20, 0.0);
     random_cases::<i32>(6, 20, 0.0);
@@ -277,10 +344,12 @@ fn nan_and_infinity_propagate() {
         b[7 * n + 3] = f32::INFINITY;
         let mut c = vec![0.0; m * n];
         let e = Epilogue { activation: Activation::Relu, ..Epilogue::NONE };
-        matmul(&[], m, n, k, MatView::row_major(&a, k), MatView::row_major(&b, n), &mut c, false, &e).unwrap();
+        matmul(&[], m, n, k, MatView::row_major(&a, k), MatView::row_major(&b, n), &mut c, false, &e)
+            .unwrap();
         assert!(c[2].is_nan() && c[3].is_nan() && c[4] == 0.0, "zero times NaN and infinity are NaN");
         a.fill(1.0);
-        matmul(&[], m, n, k, MatView::row_major(&a, k), MatView::row_major(&b, n), &mut c, false, &e).unwrap();
+        matmul(&[], m, n, k, MatView::row_major(&a, k), MatView::row_major(&b, n), &mut c, false, &e)
+            .unwrap();
         assert!(c[2].is_nan() && c[3] == f32::INFINITY && c[4] == 20.0);
     }
 }
@@ -289,14 +358,18 @@ fn nan_and_infinity_propagate() {
 fn map_sees_every_element_once_with_its_place() {
     let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
     set_threads(2);
-    for (batch, m, n, k) in [(vec![], 300, 700, 500), (vec![40], 9, 17, 5), (vec![], 3, 5000, 100), (vec![3], 8, 8, 0)] {
+    for (batch, m, n, k) in
+        [(vec![], 300, 700, 500), (vec![40], 9, 17, 5), (vec![], 3, 5000, 100), (vec![3], 8, 8, 0)]
+    {
         let count: usize = batch.iter().product();
         let a = vec![1.0f32; count * m * k];
         let b = vec![1.0f32; count * k * n];
         let mut c = vec![0.0f32; count * m * n];
         let strides = if batch.is_empty() { vec![] } else { vec![1isize] };
-        let (sa, sb): (Vec<isize>, Vec<isize>) =
-            (strides.iter().map(|s| s * (m * k) as isize).collect(), strides.iter().map(|s| s * (k * n) as isize).collect());
+        let (sa, sb): (Vec<isize>, Vec<isize>) = (
+            strides.iter().map(|s| s * (m * k) as isize).collect(),
+            strides.iter().map(|s| s * (k * n) as isize).collect(),
+        );
         let map = |row: usize, col: usize, v: &mut [f32]| {
             for (j, v) in v.iter_mut().enumerate() {
                 *v += (row * n + col + j) as f32 / 1024.0;
@@ -330,5 +403,16 @@ fn wrong_calls_are_errors() {
     let backwards = MatView { row_stride: -3, ..v };
     let err = matmul(&[], 2, 2, 3, backwards, v.t(), &mut c, false, &e).unwrap_err();
     assert_eq!(err, "matmul: the left operand reaches elements -3 to 2 of a buffer of 6 elements");
-    matmul(&[0], 2, 2, 3, MatView { batch_strides: &[6], ..v }, MatView { batch_strides: &[6], ..v }, &mut [], false, &e).unwrap();
+    matmul(
+        &[0],
+        2,
+        2,
+        3,
+        MatView { batch_strides: &[6], ..v },
+        MatView { batch_strides: &[6], ..v },
+        &mut [],
+        false,
+        &e,
+    )
+    .unwrap();
 }

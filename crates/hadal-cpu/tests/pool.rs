@@ -18,8 +18,10 @@ fn geometry(rng: &mut Lcg) -> PoolGeometry {
     if rng.range(0, 9) == 0 {
         // Far apart: nothing may be proportional to these sizes.
         let far = 1 << 30;
-        let apart = Window { input: 5, kernel: 2, stride: 1, pad_lo: 0, pad_hi: far, dilation: far, output: 5 };
-        let leap = Window { input: 3, kernel: 2, stride: far, pad_lo: 0, pad_hi: far, dilation: 1, output: 1 };
+        let apart =
+            Window { input: 5, kernel: 2, stride: 1, pad_lo: 0, pad_hi: far, dilation: far, output: 5 };
+        let leap =
+            Window { input: 3, kernel: 2, stride: far, pad_lo: 0, pad_hi: far, dilation: 1, output: 1 };
         let near = Window { input: 6, kernel: 2, stride: 2, output: 3, ..Window::UNIT };
         let windows = [near, rng.pick(&[apart, leap, near]), rng.pick(&[apart, leap])];
         return PoolGeometry { planes: 2, windows, spatial: 3 };
@@ -61,7 +63,9 @@ fn each(g: &PoolGeometry, mut f: impl FnMut(usize, usize)) {
                 for kz in 0..wz.kernel {
                     for ky in 0..wy.kernel {
                         for kx in 0..wx.kernel {
-                            if let (Some(z), Some(y), Some(x)) = (at(wz, oz, kz), at(wy, oy, ky), at(wx, ox, kx)) {
+                            if let (Some(z), Some(y), Some(x)) =
+                                (at(wz, oz, kz), at(wy, oy, ky), at(wx, ox, kx))
+                            {
                                 f((z * wy.input + y) * wx.input + x, (oz * wy.output + oy) * wx.output + ox);
                             }
                         }
@@ -116,7 +120,8 @@ fn random_cases<T: PoolElement>(seed: u64, count: usize, tol: f64) {
             for threads in [1, 2, 4] {
                 set_threads(threads);
                 let what = format!("{level:?} case {case} {threads} threads {g:?}");
-                let (mut index, mut y, mut dx) = (vec![-1; best.len()], vec![dy[0]; dy.len()], vec![dy[0]; x.len()]);
+                let (mut index, mut y, mut dx) =
+                    (vec![-1; best.len()], vec![dy[0]; dy.len()], vec![dy[0]; x.len()]);
                 max_pool_indices(&x, &mut index, &g).unwrap();
                 assert_eq!(index, best, "{what}");
                 sum_pool(&clean, &mut y, &g).unwrap();

@@ -32,7 +32,8 @@ pub(crate) struct Correlation<'a, T> {
 
 /// Packs the weights: `pack(group, first_result, count, k_range, dst)` writes, for each k of the
 /// range, `count` values of consecutive result channels.
-pub(crate) type PackWeights<'a, T> = dyn Fn(usize, usize, usize, std::ops::Range<usize>, &mut [T]) + Sync + 'a;
+pub(crate) type PackWeights<'a, T> =
+    dyn Fn(usize, usize, usize, std::ops::Range<usize>, &mut [T]) + Sync + 'a;
 
 /// Plans the areas of a correlation.
 pub(crate) fn plan(axes: [super::plan::Axis; 3], c: &Correlation<'_, impl Real>) -> Plan {
@@ -43,7 +44,12 @@ pub(crate) fn plan(axes: [super::plan::Axis; 3], c: &Correlation<'_, impl Real>)
 
 /// Runs a correlation into `out`, `[images, groups, results, z, y, x]`. Result positions that the
 /// plan's axes do not name are left alone.
-pub(crate) fn correlate<T: Real>(c: &Correlation<'_, T>, plan: &Plan, pack: &PackWeights<'_, T>, out: &mut [T]) {
+pub(crate) fn correlate<T: Real>(
+    c: &Correlation<'_, T>,
+    plan: &Plan,
+    pack: &PackWeights<'_, T>,
+    out: &mut [T],
+) {
     let k = c.sources * plan.taps();
     let areas = plan.areas();
     if c.images * c.groups * c.results * areas == 0 || k == 0 {
@@ -155,7 +161,8 @@ impl<T: Real> Finish<'_, T> {
             let bias = self.bias.map(|b| b[i]);
             for r in 0..a.rows {
                 let from = &sums[i * self.row + r * self.plan.pitch..][..a.cols];
-                let at = plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step;
+                let at =
+                    plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step;
                 let value = |v: T| {
                     let v = bias.map_or(v, |b| v + b);
                     if self.relu && v < T::ZERO { T::ZERO } else { v }

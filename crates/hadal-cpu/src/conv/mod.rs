@@ -14,8 +14,8 @@ use crate::gemm::{Activation, Bias, Epilogue, MatView, MatmulElement, Operand, m
 use crate::scratch::Scratch;
 use crate::threads::parallel_chunks;
 use correlate::{Correlation, correlate};
-use hadal_core::ops::{ConvGeometry, Window};
 use hadal_core::Element;
+use hadal_core::ops::{ConvGeometry, Window};
 use half::{bf16, f16};
 use plan::Axis;
 use std::ops::Range;
@@ -162,7 +162,12 @@ pub fn conv_input_grad<T: ConvElement>(
 ///
 /// # Errors
 /// As for [`conv_forward`].
-pub fn conv_weight_grad<T: ConvElement>(x: &[T], dy: &[T], dw: &mut [T], g: &ConvGeometry) -> Result<(), String> {
+pub fn conv_weight_grad<T: ConvElement>(
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+    g: &ConvGeometry,
+) -> Result<(), String> {
     check_lengths([x.len(), dw.len(), dy.len()], g)?;
     T::weight_grad(x, dy, dw, g);
     Ok(())
@@ -179,9 +184,9 @@ fn check_bias<T>(bias: Option<&[T]>, channels: usize) -> Result<(), String> {
 
 /// Whether the convolution is a matrix product over channels.
 fn pointwise(g: &ConvGeometry) -> bool {
-    g.windows.iter().all(|w| {
-        w.kernel == 1 && w.stride == 1 && w.pad_lo == 0 && w.pad_hi == 0 && w.output == w.input
-    })
+    g.windows
+        .iter()
+        .all(|w| w.kernel == 1 && w.stride == 1 && w.pad_lo == 0 && w.pad_hi == 0 && w.output == w.input)
 }
 
 fn forward<T: Real + MatmulElement>(x: &[T], w: &[T], y: &mut [T], g: &ConvGeometry, e: ConvEpilogue<'_, T>) {
@@ -190,7 +195,8 @@ fn forward<T: Real + MatmulElement>(x: &[T], w: &[T], y: &mut [T], g: &ConvGeome
         return;
     }
     let relu = e.activation == Activation::Relu;
-    let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: x, bias: e.bias, relu };
+    let c =
+        Correlation { images: g.batch, groups: g.groups, sources, results, source: x, bias: e.bias, relu };
     let plan = correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), &c);
     let k = sources * plan.taps();
     if k == 0 {
@@ -206,7 +212,9 @@ fn forward<T: Real + MatmulElement>(x: &[T], w: &[T], y: &mut [T], g: &ConvGeome
             let src = Operand { ptr: w.as_ptr(), lane: k as isize, step: 1 };
             // SAFETY: rows `first` to `first + count` and the range of k lie inside the group's
             // weights; `dst` has `count * range.len()` elements.
-            return unsafe { pack_panel(ks, src, count, first, count, (range.start, range.len()), dst.as_mut_ptr()) };
+            return unsafe {
+                pack_panel(ks, src, count, first, count, (range.start, range.len()), dst.as_mut_ptr())
+            };
         }
         for (k, row) in range.zip(dst.chunks_exact_mut(count)) {
             let at = (first * sources + k / taps.len()) * volume + taps[k % taps.len()];
@@ -216,13 +224,20 @@ fn forward<T: Real + MatmulElement>(x: &[T], w: &[T], y: &mut [T], g: &ConvGeome
     correlate(&c, &plan, &pack, y);
 }
 
-fn input_grad<T: Real + MatmulElement>(dy: &[T], w: &[T], dx: &mut [T], g: &ConvGeometry, e: ConvEpilogue<'_, T>) {
+fn input_grad<T: Real + MatmulElement>(
+    dy: &[T],
+    w: &[T],
+    dx: &mut [T],
+    g: &ConvGeometry,
+    e: ConvEpilogue<'_, T>,
+) {
     let (sources, results) = (g.out_channels / g.groups, g.in_channels / g.groups);
     if pointwise(g) && (g.groups == 1 || e.bias.is_none()) && channel_product(dy, w, dx, g, e, true) {
         return;
     }
     let relu = e.activation == Activation::Relu;
-    let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: dy, bias: e.bias, relu };
+    let c =
+        Correlation { images: g.batch, groups: g.groups, sources, results, source: dy, bias: e.bias, relu };
     let kernel = g.windows.map(|w| w.kernel);
     let volume: usize = kernel.iter().product();
     // One correlation for each residue that occurs.

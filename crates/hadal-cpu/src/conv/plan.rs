@@ -43,11 +43,18 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    fn new(source: usize, count: usize, step: usize, place: [usize; 3], mut taps: Vec<(usize, isize)>) -> Axis {
+    fn new(
+        source: usize,
+        count: usize,
+        step: usize,
+        place: [usize; 3],
+        mut taps: Vec<(usize, isize)>,
+    ) -> Axis {
         // Taps that meet nothing but padding add nothing, and could be any distance away.
         let last = (count.saturating_sub(1) * step) as isize;
         taps.retain(|&(_, tap)| {
-            let first = if tap < 0 { tap + (-tap as usize).div_ceil(step) as isize * step as isize } else { tap };
+            let first =
+                if tap < 0 { tap + (-tap as usize).div_ceil(step) as isize * step as isize } else { tap };
             first < source as isize && first - tap <= last
         });
         let origin = taps.iter().map(|t| t.1).min().unwrap_or(0);
@@ -183,7 +190,8 @@ impl Plan {
                 for ty in 0..y.taps() {
                     for tx in 0..x.taps() {
                         let plane = (tz * y.phases.len() + y.phase[ty]) * x.phases.len() + x.phase[tx];
-                        let at = c * self.channel() + plane * self.plane + y.shift[ty] * self.pitch + x.shift[tx];
+                        let at =
+                            c * self.channel() + plane * self.plane + y.shift[ty] * self.pitch + x.shift[tx];
                         all.push(at as isize);
                     }
                 }

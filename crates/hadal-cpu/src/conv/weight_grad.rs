@@ -50,7 +50,10 @@ pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut
     let taps: usize = axes.iter().map(Axis::taps).product();
     let images = g.batch;
     // All channels of a group where a row of them fits the budget, else blocks of channels.
-    let row = axes[0].taps() * axes[1].phases.len() * axes[2].phases.len() * (axes[1].reach + 4)
+    let row = axes[0].taps()
+        * axes[1].phases.len()
+        * axes[2].phases.len()
+        * (axes[1].reach + 4)
         * (axes[2].count.min(1024) + axes[2].reach);
     let mut block = (2 * COPY / row.max(1)).clamp(1, channels);
     let blocks_wanted = (TASKS / 2).div_ceil(g.groups * images.max(1));
@@ -88,7 +91,14 @@ impl<T: Real> Job<'_, T> {
     }
 
     /// Calls `f(image, area, copy)` for the units of a chunk, with the source of `n` channels copied.
-    fn units(&self, group: usize, c0: usize, n: usize, chunk: usize, mut f: impl FnMut(usize, super::plan::Area, &[T])) {
+    fn units(
+        &self,
+        group: usize,
+        c0: usize,
+        n: usize,
+        chunk: usize,
+        mut f: impl FnMut(usize, super::plan::Area, &[T]),
+    ) {
         let areas = self.plan.areas();
         let units = self.g.batch * areas;
         let source: usize = self.plan.axes.iter().map(|a| a.source).product();
@@ -146,11 +156,8 @@ impl<T: Real> Job<'_, T> {
                     for r in 0..runs {
                         let first = start + r * x.count;
                         let dst = &mut packed[j * nr * pixels + r * run * w..][..run * w];
-                        let src = Operand {
-                            ptr: self.dy[first..].as_ptr(),
-                            lane: out_plane as isize,
-                            step: 1,
-                        };
+                        let src =
+                            Operand { ptr: self.dy[first..].as_ptr(), lane: out_plane as isize, step: 1 };
                         // SAFETY: the channels and pixels lie inside `dy`, the destination is a slice
                         // of the right length.
                         unsafe { pack_panel(ks, src, lanes, j * nr, w, (0, run), dst.as_mut_ptr()) };

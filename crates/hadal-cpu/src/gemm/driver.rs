@@ -351,16 +351,16 @@ fn plan<S: Source<T>, T: Real>(p: &Product<'_, S, T>) -> Plan<T> {
     let size = size_of::<T>();
     // A panel of A is used once per panel of B: with few of them packing does not pay, unless the
     // rows fall on the same cache lines.
-    let rows_apart = (p.a.lane.unsigned_abs() * size) % 4096 != 0;
+    let rows_apart = !(p.a.lane.unsigned_abs() * size).is_multiple_of(4096);
     let readable_a = p.a.lane == 1 || (p.a.step == 1 && rows_apart);
     let few = p.n <= 2 * nr || (p.n <= 4 * nr && p.m * p.k * size <= SMALL_OPERAND);
     // Likewise B's with A's, whose panels are narrow strips of rows.
-    let strips_apart = (p.b.step.unsigned_abs() * size) % 512 != 0;
+    let strips_apart = !(p.b.step.unsigned_abs() * size).is_multiple_of(512);
     let b_bytes = p.k * p.n * size;
     let strip = p.k * nr * size <= TINY_OPERAND || b_bytes <= SMALL_OPERAND;
     let compact = p.b.step.unsigned_abs() * size <= 256;
-    let direct_b = p.b.lane == 1
-        && (p.m <= shape.mr || b_bytes <= TINY_OPERAND || compact || (strips_apart && strip));
+    let direct_b =
+        p.b.lane == 1 && (p.m <= shape.mr || b_bytes <= TINY_OPERAND || compact || (strips_apart && strip));
     let (pack_a, pack_b) = (!(S::SAME && few && readable_a), !(S::SAME && direct_b));
     Plan { ks, shape, nr, pack_a, pack_b }
 }
@@ -518,7 +518,8 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
                         t.a = self.a_buf.get().add(i * mr * k);
                         ks.packed[nv - 1][count - 1](&t);
                     } else {
-                        t.a = p.a.ptr.cast::<T>().offset(row as isize * p.a.lane + self.p0 as isize * p.a.step);
+                        t.a =
+                            p.a.ptr.cast::<T>().offset(row as isize * p.a.lane + self.p0 as isize * p.a.step);
                         ks.strided[nv - 1][count - 1](&t);
                     }
                 }
@@ -529,7 +530,9 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
             let (col0, col1) = (self.j0 + cols.start * nr, self.j0 + (cols.end * nr).min(self.n));
             for i in row0..row1 {
                 // SAFETY: the task's own part of C.
-                map(i, col0, unsafe { std::slice::from_raw_parts_mut(p.c.add(i * p.c_row + col0), col1 - col0) });
+                map(i, col0, unsafe {
+                    std::slice::from_raw_parts_mut(p.c.add(i * p.c_row + col0), col1 - col0)
+                });
             }
         }
     }

@@ -58,7 +58,10 @@ impl<'a, T> MatView<'a, T> {
             ));
         }
         let (mut lo, mut hi) = (self.offset as i128, self.offset as i128);
-        let dims = batch.iter().zip(self.batch_strides).chain([(&rows, &self.row_stride), (&cols, &self.col_stride)]);
+        let dims = batch
+            .iter()
+            .zip(self.batch_strides)
+            .chain([(&rows, &self.row_stride), (&cols, &self.col_stride)]);
         for (&n, &stride) in dims {
             if n == 0 {
                 return Ok(());
@@ -198,11 +201,8 @@ pub fn matmul<T: MatmulElement>(
     epilogue: &Epilogue<'_, T>,
 ) -> Result<(), String> {
     let sizes = || batch.iter().copied().chain([m, n]);
-    let len = if sizes().any(|d| d == 0) {
-        Some(0)
-    } else {
-        sizes().try_fold(1usize, |len, d| len.checked_mul(d))
-    };
+    let len =
+        if sizes().any(|d| d == 0) { Some(0) } else { sizes().try_fold(1usize, |len, d| len.checked_mul(d)) };
     if len != Some(c.len()) {
         return Err(format!("matmul: the output has {} elements for batch {batch:?} of {m}x{n}", c.len()));
     }
@@ -280,7 +280,8 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
             unsafe {
                 let (bias_n, bias_m) = bias.get();
                 let c = out.slice(index * size, size);
-                let map = call.epilogue.map.map(|f| move |i: usize, j: usize, v: &mut [S]| f(index * m + i, j, v));
+                let map =
+                    call.epilogue.map.map(|f| move |i: usize, j: usize, v: &mut [S]| f(index * m + i, j, v));
                 let product = Product {
                     m,
                     n,

@@ -6,6 +6,7 @@
 /// # Safety
 /// `src` is valid for what the formula reads, `dst` for `k * width` elements.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // The numbers of the formula, each once.
 unsafe fn panel<T: Copy + Default>(
     src: *const T,
     lane: isize,
@@ -42,7 +43,14 @@ unsafe fn panel<T: Copy + Default>(
 
 /// The case of contiguous lanes: a copy per step.
 #[inline(always)]
-unsafe fn rows<T: Copy + Default>(src: *const T, step: isize, lanes: usize, width: usize, k: usize, dst: *mut T) {
+unsafe fn rows<T: Copy + Default>(
+    src: *const T,
+    step: isize,
+    lanes: usize,
+    width: usize,
+    k: usize,
+    dst: *mut T,
+) {
     // Whole groups of 8 become vector copies.
     let groups = lanes / 8;
     // SAFETY: as in `panel`.
@@ -190,7 +198,16 @@ mod x86 {
             let (c6, c7) = (_mm256_shuffle_ps::<0x44>(b5, b7), _mm256_shuffle_ps::<0xee>(b5, b7));
             let lo = |x, y| _mm256_permute2f128_ps::<0x20>(x, y);
             let hi = |x, y| _mm256_permute2f128_ps::<0x31>(x, y);
-            let out = [lo(c0, c4), lo(c1, c5), lo(c2, c6), lo(c3, c7), hi(c0, c4), hi(c1, c5), hi(c2, c6), hi(c3, c7)];
+            let out = [
+                lo(c0, c4),
+                lo(c1, c5),
+                lo(c2, c6),
+                lo(c3, c7),
+                hi(c0, c4),
+                hi(c1, c5),
+                hi(c2, c6),
+                hi(c3, c7),
+            ];
             for (p, v) in out.into_iter().enumerate() {
                 _mm256_storeu_ps(dst.add(p * width), v);
             }

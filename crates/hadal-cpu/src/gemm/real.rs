@@ -6,8 +6,8 @@ use super::kernel_x86::{AVX2_F32, AVX2_F64, AVX512_F32, AVX512_F64};
 use super::tables::Kernels;
 use crate::simd::{Level, level};
 use bytemuck::Pod;
-use half::{bf16, f16};
 use hadal_core::Element;
+use half::{bf16, f16};
 use std::ops::{Add, AddAssign, Mul};
 
 /// A float that kernels compute in: f32 or f64.
@@ -19,6 +19,8 @@ pub(crate) trait Real:
     /// Longest block of k that is packed at once. Measured: longer blocks write C less often, and
     /// panels are read from the second-level cache as quickly as they are used.
     const K_BLOCK: usize;
+    /// Whether this is not a number.
+    fn is_nan(self) -> bool;
     /// The kernels of this machine, as far as [`crate::simd::limit_level`] allows.
     fn kernels() -> &'static Kernels<Self>;
 }
@@ -26,6 +28,10 @@ pub(crate) trait Real:
 impl Real for f32 {
     const LOWEST: f32 = f32::NEG_INFINITY;
     const K_BLOCK: usize = 384;
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
+    }
     fn kernels() -> &'static Kernels<f32> {
         match level() {
             #[cfg(target_arch = "x86_64")]
@@ -39,6 +45,10 @@ impl Real for f32 {
 impl Real for f64 {
     const LOWEST: f64 = f64::NEG_INFINITY;
     const K_BLOCK: usize = 256;
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
+    }
     fn kernels() -> &'static Kernels<f64> {
         match level() {
             #[cfg(target_arch = "x86_64")]

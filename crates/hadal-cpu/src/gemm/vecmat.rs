@@ -1,5 +1,8 @@
 //! Products with so few rows that packing would cost more than it saves: B is read once, as it lies.
 
+// Loops over the rows and columns of a tile index several arrays alike.
+#![allow(clippy::needless_range_loop)]
+
 use crate::vector::Vector;
 
 /// Most rows for these kernels.

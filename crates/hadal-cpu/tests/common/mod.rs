@@ -5,23 +5,26 @@
 pub struct Lcg(pub u64);
 
 impl Lcg {
-    pub fn next(&mut self) -> u32 {
+    /// 31 random bits.
+    pub fn draw(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) as u32
     }
     /// A number in `lo..=hi`.
     pub fn range(&mut self, lo: usize, hi: usize) -> usize {
-        lo + self.next() as usize % (hi - lo + 1)
+        lo + self.draw() as usize % (hi - lo + 1)
     }
     /// A number in [-1, 1).
     pub fn unit(&mut self) -> f64 {
-        self.next() as f64 / (1u64 << 30) as f64 - 1.0
+        self.draw() as f64 / (1u64 << 30) as f64 - 1.0
     }
+    /// Numbers in [-1, 1).
     pub fn vec(&mut self, n: usize) -> Vec<f64> {
         (0..n).map(|_| self.unit()).collect()
     }
+    /// One of several.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.next() as usize % of.len()]
+        of[self.draw() as usize % of.len()]
     }
 }
 
