@@ -5,7 +5,8 @@ use crate::terminal;
 use hadal::train::metrics::Record;
 use hadal::train::{Control, EpochRecord, Input, Observer, Start, StepRecord, Summary, Task};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,8 @@ pub struct Bar {
     /// Sums over the epoch's steps, for the running averages.
     loss: f64,
     right: f64,
+    /// Sum of seconds per sample: its mean is steadier than the last step's rate.
+    slowness: f64,
     steps: u64,
 }
 
@@ -124,6 +127,7 @@ impl Default for Bar {
             started: Instant::now(),
             loss: 0.0,
             right: 0.0,
+            slowness: 0.0,
             steps: 0,
         }
     }
@@ -132,10 +136,12 @@ impl Default for Bar {
 impl Observer for Bar {
     fn on_start(&mut self, s: &Start<'_>) {
         let _ = terminal::print(&format!("{}\n", header(s)));
-        (self.epochs, self.total, self.steps_per_epoch) = (s.config.epochs, s.total_steps, s.steps_per_epoch.max(1));
+        (self.epochs, self.total, self.steps_per_epoch) =
+            (s.config.epochs, s.total_steps, s.steps_per_epoch.max(1));
         (self.first, self.started) = (s.step, Instant::now());
         // Ten times a second is quick enough for eyes, and costs nothing.
-        self.bar = ProgressBar::with_draw_target(Some(self.steps_per_epoch), ProgressDrawTarget::stdout_with_hz(10));
+        self.bar =
+            ProgressBar::with_draw_target(Some(self.steps_per_epoch), ProgressDrawTarget::stdout_with_hz(10));
         let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/blue} {pos}/{len}  {msg}");
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("━╸─"));
@@ -145,6 +151,7 @@ impl Observer for Bar {
         self.steps += 1;
         self.loss += r.loss;
         self.right += r.accuracy.unwrap_or(0.0);
+        self.slowness += 1.0 / r.samples_per_second.max(1e-9);
         let n = self.steps as f64;
         let done = (r.step - self.first).max(1);
         let left = self.started.elapsed().mul_f64(self.total.saturating_sub(r.step) as f64 / done as f64);
@@ -152,7 +159,11 @@ impl Observer for Bar {
         if r.accuracy.is_some() {
             message.push_str(&format!("  acc {:.2}%", 100.0 * self.right / n));
         }
-        message.push_str(&format!("  {} samples/s  {} left", grouped(r.samples_per_second as u64), short(left)));
+        message.push_str(&format!(
+            "  {} samples/s  {} left",
+            grouped((n / self.slowness) as u64),
+            short(left)
+        ));
         if self.steps == 1 {
             self.bar.reset();
             self.bar.set_prefix(format!("{}/{}", r.epoch, self.epochs));
@@ -163,7 +174,7 @@ impl Observer for Bar {
         Control::Continue
     }
     fn on_epoch(&mut self, e: &EpochRecord) -> Control {
-        (self.loss, self.right, self.steps) = (0.0, 0.0, 0);
+        (self.loss, self.right, self.slowness, self.steps) = (0.0, 0.0, 0.0, 0);
         self.bar.println(epoch_line(e, self.epochs));
         Control::Continue
     }
@@ -191,15 +202,18 @@ pub struct JsonLines {
     log_every: u64,
 }
 
+/// The last line.
+#[derive(Serialize)]
+struct End<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
 impl JsonLines {
-    fn put(&self, value: &Value) {
+    fn put(&self, value: &impl Serialize) {
         // A closed pipe must not end the training; the exit code tells how that went.
         let _ = terminal::print_json(value);
-    }
-    fn record(&self, record: &Record) {
-        if let Ok(value) = serde_json::to_value(record) {
-            self.put(&value);
-        }
     }
 }
 
@@ -215,12 +229,12 @@ impl Observer for JsonLines {
     }
     fn on_step(&mut self, r: &StepRecord) -> Control {
         if r.step.is_multiple_of(self.log_every) {
-            self.record(&Record::Step(r.clone()));
+            self.put(&Record::Step(r.clone()));
         }
         Control::Continue
     }
     fn on_epoch(&mut self, e: &EpochRecord) -> Control {
-        self.record(&Record::Epoch(e.clone()));
+        self.put(&Record::Epoch(e.clone()));
         Control::Continue
     }
     fn on_checkpoint(&mut self, step: u64, path: &Path) {
@@ -230,11 +244,6 @@ impl Observer for JsonLines {
         self.put(&json!({ "event": "note", "text": text }));
     }
     fn on_end(&mut self, s: &Summary) {
-        if let Ok(Value::Object(fields)) = serde_json::to_value(s) {
-            let mut line = serde_json::Map::new();
-            line.insert("event".into(), "end".into());
-            line.extend(fields);
-            self.put(&Value::Object(line));
-        }
+        self.put(&End { event: "end", summary: s });
     }
 }

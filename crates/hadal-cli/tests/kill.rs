@@ -11,8 +11,19 @@ use std::time::{Duration, Instant};
 
 /// A small run with everything that has state: 40 updates an epoch, augmentation, workers, averages.
 const FIELDS: &[&str] = &[
-    "--model=mlp", "--hidden=16", "--epochs=3", "--batch-size=100", "--accumulate=2", "--workers=2", "--ema=0.95",
-    "--clip-norm=1", "--checkpoint-every=9", "--augment=light", "--seed=3", "--valid-fraction=0.1", "--threads=2",
+    "--model=mlp",
+    "--hidden=16",
+    "--epochs=3",
+    "--batch-size=100",
+    "--accumulate=2",
+    "--workers=2",
+    "--ema=0.95",
+    "--clip-norm=1",
+    "--checkpoint-every=9",
+    "--augment=light",
+    "--seed=3",
+    "--valid-fraction=0.1",
+    "--threads=2",
 ];
 
 fn start(args: &[&str]) -> Child {
@@ -95,7 +106,8 @@ fn killed_at_random_moments_it_ends_in_the_same_bits() {
     }
     assert!(kills >= 5, "only {kills} kills");
     if !killed.join("result.json").is_file() {
-        let said = start(&["train", "--resume", text(&killed), "--quiet"]).wait_with_output().expect("it runs");
+        let said =
+            start(&["train", "--resume", text(&killed), "--quiet"]).wait_with_output().expect("it runs");
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
     assert_eq!(expected, metrics(&killed), "metrics differ");
@@ -135,7 +147,13 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let said = common::ok(&["eval", text(&stopped), "--json"]);
     let v: Value = serde_json::from_str(&said).expect("JSON");
     assert!(v["test_accuracy"].as_f64().expect("a number") > 0.3, "{said}");
-    assert!(run(vec!["train".into(), "--resume".into(), text(&stopped).into()]).wait_with_output().expect("it runs").status.success());
+    assert!(
+        run(vec!["train".into(), "--resume".into(), text(&stopped).into()])
+            .wait_with_output()
+            .expect("it runs")
+            .status
+            .success()
+    );
     assert_eq!(metrics(&whole), metrics(&stopped));
     assert!(weights(&whole) == weights(&stopped));
 }

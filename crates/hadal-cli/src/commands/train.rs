@@ -60,7 +60,8 @@ const HEADINGS: &[(&str, &str)] = &[
 
 fn flag(f: &'static Field) -> Arg {
     let mut help = f.help.trim().trim_end_matches('.').to_owned();
-    let default = Config::default().get(f.name).map(|v| v.replace(['"', '[', ']'], "")).filter(|v| !v.is_empty());
+    let default =
+        Config::default().get(f.name).map(|v| v.replace(['"', '[', ']'], "")).filter(|v| !v.is_empty());
     let switch = f.kind == "BOOL";
     if let (Some(v), false) = (default, switch) {
         help.push_str(&format!(" [default: {v}]"));
@@ -71,8 +72,13 @@ fn flag(f: &'static Field) -> Arg {
         let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
         return arg.value_parser(["true", "false"]).hide_possible_values(true).value_name("BOOL").hide(f.on);
     }
-    let arg = arg.value_name(f.kind).allow_negative_numbers(true);
-    if f.choices.is_empty() { arg } else { arg.value_parser(PossibleValuesParser::new(f.choices)).ignore_case(true) }
+    let folder = matches!(f.name, "data-dir" | "cache-dir" | "out");
+    let arg = arg.value_name(if folder { "DIR" } else { f.kind }).allow_negative_numbers(true);
+    if f.choices.is_empty() {
+        arg
+    } else {
+        arg.value_parser(PossibleValuesParser::new(f.choices)).ignore_case(true)
+    }
 }
 
 /// The flag that switches off what is on unless it is switched off, and its help.
@@ -128,6 +134,7 @@ pub fn run(args: &Args) -> Result {
     if args.json {
         trainer.observe(JsonLines::default());
     } else if args.quiet {
+        // Nobody watches.
     } else if std::io::stdout().is_terminal() {
         trainer.observe(Bar::default());
     } else {
@@ -140,7 +147,9 @@ pub fn run(args: &Args) -> Result {
     if summary.status == Status::Interrupted {
         let mut message = format!("interrupted after {} steps", summary.steps);
         match &run {
-            Some(run) => message.push_str(&format!("; everything is saved\ngo on with: hadal train --resume {run}")),
+            Some(run) => {
+                message.push_str(&format!("; everything is saved\ngo on with: hadal train --resume {run}"))
+            }
             None => message.push_str("; nothing is saved, since no run folder was wanted"),
         }
         if !args.quiet {
@@ -150,7 +159,9 @@ pub fn run(args: &Args) -> Result {
     }
     if talk {
         let why = match summary.status {
-            Status::EarlyStopped => "stopped early: the held-out loss no longer falls; the best weights are kept\n",
+            Status::EarlyStopped => {
+                "stopped early: the held-out loss no longer falls; the best weights are kept\n"
+            }
             _ => "",
         };
         let mut text = format!("\n{why}{}", ui::result(&summary));

@@ -1,0 +1,230 @@
+//! `hadal train`: what it prints, writes and ends with.
+
+mod common;
+
+use common::{finish, hadal, ok, run_in, text};
+use serde_json::Value;
+use std::path::Path;
+
+const QUICK: &[&str] = &["train", "--model=softmax-regression", "--epochs=1", "--batch-size=200"];
+
+fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [QUICK, more].concat()
+}
+
+#[test]
+fn json_is_one_object_a_line_and_the_last_has_the_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let said = ok(&train(&["--json", "--out", text(&out), "--log-every=10"]));
+    let lines: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).expect(l)).collect();
+    let events: Vec<&str> = lines.iter().map(|l| l["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["start", "step", "step", "step", "step", "epoch", "checkpoint", "end"]);
+    assert_eq!((&lines[0]["parameters"], &lines[0]["total_steps"]), (&7850.into(), &40.into()));
+    let last = &lines[7];
+    assert!(last["test_accuracy"].as_f64().unwrap() > 0.8, "{last}");
+    assert!(last["test_loss"].as_f64().unwrap() < 1.0 && last["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(last["run"], text(&out));
+    // The same lines are in the folder.
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 5);
+    assert!(said.contains(metrics.lines().next().unwrap()));
+}
+
+#[test]
+fn lines_for_people_fit_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run_in(dir.path(), &train(&["--threads=1", "--seed=7"]));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    common::assert_narrow(&said.out);
+    let mut lines = said.out.lines();
+    assert_eq!(lines.next(), Some("model  softmax-regression, 7,850 parameters"));
+    assert_eq!(
+        lines.next(),
+        Some("data   digits: 8,000 to learn from, 2,000 to test, 28 x 28 grey, 10 classes")
+    );
+    assert_eq!(lines.next(), Some("train  adamw, batch 200, lr 0.005 one-cycle"));
+    assert_eq!(lines.next(), Some("device cpu, 1 thread, seed 7"));
+    let run = lines.next().unwrap().strip_prefix("run    ").unwrap();
+    assert!(run.starts_with("runs/softmax-regression-2"), "{run}");
+    assert!(dir.path().join(run).join("model.safetensors").is_file());
+    assert_eq!(lines.next(), Some(""));
+    assert!(lines.next().unwrap().starts_with("epoch 1/1  loss "), "{}", said.out);
+    assert!(said.out.contains("\ntest accuracy ") && said.out.contains("use them: hadal predict runs/"));
+    // In the same second, in the same folder: another run.
+    assert_eq!(run_in(dir.path(), &train(&["--quiet"])).out, "");
+    assert_eq!(std::fs::read_dir(dir.path().join("runs")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_is_overridden_by_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.toml");
+    std::fs::write(
+        &file,
+        "model = \"mlp\"\nhidden = [8, 4]\nepochs = 3\nnesterov = true\noptimizer = \"sgd\"\n",
+    )
+    .unwrap();
+    let out = dir.path().join("run");
+    let args = [
+        "train",
+        "--config",
+        text(&file),
+        "--epochs",
+        "1",
+        "--nesterov=false",
+        "--max-steps",
+        "3",
+        "--quiet",
+    ];
+    assert_eq!(ok(&[&args[..], &["--out", text(&out)]].concat()), "");
+    let config = hadal::train::Config::read(&out.join("config.toml")).unwrap();
+    assert_eq!((config.hidden, config.epochs, config.nesterov), (vec![8, 4], 1, false));
+    // What a run wrote starts another.
+    let (again, other) = (out.join("config.toml"), dir.path().join("other"));
+    ok(&["train", "--config", text(&again), "--out", text(&other), "--quiet"]);
+    let weights = |d: &Path| std::fs::read(d.join("model.safetensors")).unwrap();
+    assert!(weights(&out) == weights(&other));
+}
+
+#[test]
+fn divergence_has_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["train", "--model", "linear-regression", "--lr", "1e8", "--out", "run", "--batch-size", "100"];
+    let said = run_in(dir.path(), &args);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    let e = &said.err;
+    assert!(e.starts_with("error: training diverged at step ") && e.contains("epoch 1): loss "), "{e}");
+    assert!(e.contains("the first operation to blame:") && e.contains("Try a lower --lr"), "{e}");
+    assert!(
+        dir.path().join("run/config.toml").is_file() && !dir.path().join("run/model.safetensors").exists()
+    );
+}
+
+/// What is wrong, the exit code, and the message.
+#[test]
+fn bad_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("typo.toml"), "epochs = 2\n# more\nlearning_rte = 1\nlr = 0.1\n").unwrap();
+    std::fs::write(d.join("broken.toml"), "epochs = 2\nlr = = 1\n").unwrap();
+    std::fs::write(d.join("wrong.toml"), "epochs = \"many\"\n").unwrap();
+    std::fs::create_dir(d.join("full")).unwrap();
+    std::fs::write(d.join("full/thesis.tex"), "").unwrap();
+    assert_eq!(run_in(d, &train(&["--quiet", "--out", "done"])).code, Some(0));
+    std::fs::create_dir(d.join("damaged")).unwrap();
+    std::fs::write(d.join("damaged/config.toml"), "epochs = 0\n").unwrap();
+    let known = "known are linear-regression, softmax-regression, mlp, lenet";
+    let table: &[(&[&str], i32, String)] = &[
+        (
+            &["--config", "typo.toml"],
+            2,
+            "typo.toml, line 3: there is no field 'learning_rte'; possible are model, ".into(),
+        ),
+        (&["--config", "broken.toml"], 2, "broken.toml, line 2: ".into()),
+        (
+            &["--config", "wrong.toml"],
+            2,
+            "wrong.toml, line 1: epochs: 'many' is not a whole number of at least 0\n".into(),
+        ),
+        (&["--config", "nowhere.toml"], 1, "cannot read the configuration nowhere.toml: ".into()),
+        (&["--epochs", "0"], 2, "epochs: 0 cannot be; train for at least 1\n".into()),
+        (&["--epochs", "-1"], 2, "--epochs: '-1' is not a whole number of at least 0\n".into()),
+        (&["--lr", "fast"], 2, "--lr: 'fast' is not a finite number\n".into()),
+        (&["--lr", "-0.1"], 2, "lr: -0.1 cannot be; use a number of at least 0\n".into()),
+        (&["--momentum", "1.5"], 2, "momentum: 1.5 cannot be; use a number from 0 to below 1\n".into()),
+        (&["--schedule", "multi-step"], 2, "lr-milestones: an empty list cannot be; name the epochs".into()),
+        (&["--hidden", "3,x"], 2, "--hidden: 'x' is not a whole number of at least 0\n".into()),
+        (&["--optimizer", "adamm"], 2, "invalid value 'adamm' for '--optimizer <NAME>'".into()),
+        (
+            &["--model", "lennet"],
+            1,
+            format!("model: there is no model named 'lennet' (did you mean 'lenet'?)\n  help: {known}\n"),
+        ),
+        (&["--model", "mlp", "--hidden", "0"], 1, "build: a model for ModelOptions".into()),
+        (
+            &["--data", "mnits"],
+            1,
+            "there is no data set named 'mnits' (did you mean 'mnist'?); known are digits, ".into(),
+        ),
+        (
+            &["--data", "mnist", "--data-dir", "nowhere"],
+            1,
+            "cannot read the data folder nowhere: there is no such folder".into(),
+        ),
+        (
+            &["--data", "mnist", "--data-dir", ".", "--no-download"],
+            1,
+            "the files of data set mnist are not there: put ".into(),
+        ),
+        (
+            &["--model", "linear-regression", "--data", "digits"],
+            2,
+            "model linear-regression predicts numbers, which ".into(),
+        ),
+        (&["--valid-fraction", "0.00001"], 2, "valid-fraction: 0.00001 of 8000 samples leaves ".into()),
+        (
+            &["--out", "done"],
+            1,
+            "done: there is a run already\n  help: continue it with --resume done, or choose ".into(),
+        ),
+        (&["--out", "full"], 1, "full: the folder is not empty\n  help: choose another with --out\n".into()),
+        (&["--out", "typo.toml/run"], 1, "cannot make the run folder typo.toml/run: ".into()),
+        (&["--out", "/proc/run"], 1, "cannot make the run folder /proc/run: ".into()),
+        (
+            &["--resume", "done"],
+            1,
+            "done: the run is complete after 1 epochs and 40 steps\n  help: give more with --epochs".into(),
+        ),
+        (
+            &["--resume", "done", "--lr", "1"],
+            2,
+            "--lr cannot change when a run is resumed; possible are epochs, ".into(),
+        ),
+        (
+            &["--resume", "nowhere"],
+            1,
+            "nowhere: there is no such run folder\n  help: look for it under runs/\n".into(),
+        ),
+        (&["--resume", "full"], 1, "full: there is no config.toml: this is no run folder, or ".into()),
+        (&["--resume", "damaged"], 2, "epochs: 0 cannot be; train for at least 1\n".into()),
+        (
+            &["--resume", "done", "--config", "typo.toml"],
+            2,
+            "the argument '--resume <RUN>' cannot be used with ".into(),
+        ),
+        (&["--json", "--quiet"], 2, "the argument '--json' cannot be used with '--quiet'".into()),
+    ];
+    let mut wrong = Vec::new();
+    for (args, code, message) in table {
+        let mut all = vec!["train"];
+        all.extend(*args);
+        let said = finish(hadal(&all).current_dir(d).env("HADAL_CACHE", d.join("cache")));
+        assert_eq!(said.code, Some(*code), "{args:?}: {said:?}");
+        assert_eq!(said.out, "", "{args:?}");
+        if !said.err.starts_with(&format!("error: {message}")) {
+            wrong.push(format!("{args:?}\n  expected: {message}\n  said:     {}", said.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Nothing was made of any of it, and nothing that was there was touched.
+    let mut left: Vec<String> =
+        std::fs::read_dir(d).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["broken.toml", "damaged", "done", "full", "typo.toml", "wrong.toml"]);
+    assert_eq!(std::fs::read_dir(d.join("full")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_first_step_needs_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run_in(dir.path(), &["train", "--max-steps=1", "--no-artifacts", "--no-evaluate", "--json"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let last: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["steps"], &last["run"], &last["test_accuracy"]),
+        (&1.into(), &Value::Null, &Value::Null)
+    );
+}
