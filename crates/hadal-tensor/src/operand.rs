@@ -72,13 +72,18 @@ impl Dims for std::ops::RangeFull {
         None
     }
 }
+/// A number as `isize`; one beyond it becomes the largest, which is then out of range like itself.
+pub(crate) fn signed(n: impl TryInto<isize>) -> isize {
+    n.try_into().unwrap_or(isize::MAX)
+}
+
 macro_rules! dims_ints {
     ($($t:ty),*) => { $(
-        impl Dims for $t { fn dims(&self) -> Option<Vec<isize>> { Some(vec![*self as isize]) } }
-        impl<const N: usize> Dims for [$t; N] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| d as isize).collect()) } }
-        impl Dims for &[$t] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| d as isize).collect()) } }
-        impl Dims for Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| d as isize).collect()) } }
-        impl Dims for &Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| d as isize).collect()) } }
+        impl Dims for $t { fn dims(&self) -> Option<Vec<isize>> { Some(vec![signed(*self)]) } }
+        impl<const N: usize> Dims for [$t; N] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for &[$t] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for &Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
     )* };
 }
 dims_ints!(i32, isize, i64, usize);
@@ -128,12 +133,12 @@ pub trait ShapeArg {
 }
 macro_rules! shape_arg {
     ($($t:ty),*) => { $(
-        impl ShapeArg for $t { fn sizes(&self) -> Vec<isize> { vec![*self as isize] } }
-        impl<const N: usize> ShapeArg for [$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| d as isize).collect() } }
-        impl<const N: usize> ShapeArg for &[$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| d as isize).collect() } }
-        impl ShapeArg for &[$t] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| d as isize).collect() } }
-        impl ShapeArg for Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| d as isize).collect() } }
-        impl ShapeArg for &Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| d as isize).collect() } }
+        impl ShapeArg for $t { fn sizes(&self) -> Vec<isize> { vec![signed(*self)] } }
+        impl<const N: usize> ShapeArg for [$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
+        impl<const N: usize> ShapeArg for &[$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for &[$t] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for &Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
     )* };
 }
 shape_arg!(i32, isize, i64, usize);
@@ -144,6 +149,6 @@ impl ShapeArg for () {
 }
 impl ShapeArg for &Shape {
     fn sizes(&self) -> Vec<isize> {
-        self.iter().map(|&d| d as isize).collect()
+        self.iter().map(|&d| signed(d)).collect()
     }
 }

@@ -137,6 +137,23 @@ impl Node {
     }
 }
 
+/// Whether memory could ever hold a tensor of this shape: the one check of sizes, which everything that
+/// computes with them relies on. Sizes of 0 do not count, so that strides and partial products of an
+/// empty shape stay within bounds too.
+pub(crate) fn possible(shape: &Shape, dtype: DType) -> bool {
+    let bytes = shape.iter().filter(|&&n| n != 0).try_fold(dtype.size(), |b, &n| b.checked_mul(n));
+    bytes.is_some_and(|b| b < isize::MAX as usize / 4)
+}
+
+pub(crate) fn too_large(op: &'static str, shape: &Shape, dtype: DType) -> Error {
+    Error::new(ErrorKind::Shape, op, "more elements than memory could ever hold").operand(shape, dtype)
+}
+
+/// A shape of as many dimensions that is safe to compute with.
+pub(crate) fn ones_of(shape: &Shape) -> Shape {
+    shape.iter().map(|_| 1).collect()
+}
+
 impl Tensor {
     /// Builds a node, or passes on the poison of an input. Everything is made here.
     #[track_caller]
@@ -147,6 +164,9 @@ impl Tensor {
         let origin = scope::origin(Location::caller());
         if let Some(e) = scope::take_deferred() {
             return Tensor::poisoned_at(e, shape, dtype, &origin);
+        }
+        if !possible(&shape, dtype) {
+            return Tensor::poisoned_at(too_large(op.name(), &shape, dtype), ones_of(&shape), dtype, &origin);
         }
         let grad = scope::grad_enabled();
         let tracked = grad && inputs.iter().any(|t| t.0.tracked);
@@ -377,13 +397,7 @@ impl Tensor {
             return Ok(v);
         }
         self.eval()?;
-        self.0.value().ok_or_else(|| {
-            Error::new(
-                ErrorKind::State,
-                self.0.op.name(),
-                "the value was given away by an evaluation that failed",
-            )
-        })
+        self.0.value().ok_or_else(|| plan::given_away(self.0.op.name()))
     }
 }
 

@@ -228,6 +228,18 @@ fn add_channel_bias(op: &'static str, y: Tensor, bias: Option<&Tensor>, n: usize
     y.add(b.reshape(dims))
 }
 
+/// Of strides, dilations and paddings, so that positions never overflow.
+pub(crate) const LARGEST: usize = i32::MAX as usize;
+
+/// Explicit padding of each dimension.
+fn numbers(padding: &Spatial, n: usize) -> Result<Vec<usize>, Problem> {
+    match padding.resolve(n) {
+        Some(p) if p.iter().all(|&v| v <= LARGEST) => Ok(p),
+        Some(_) => problem(format!("padding is {LARGEST} at most"), ""),
+        None => problem(format!("padding takes 1 or {n} numbers"), ""),
+    }
+}
+
 struct Common {
     stride: Vec<usize>,
     dilation: Vec<usize>,
@@ -260,6 +272,9 @@ fn common(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Common, P
     if stride.contains(&0) || dilation.contains(&0) || o.groups == 0 {
         return problem("stride, dilation and groups must be at least 1", "");
     }
+    if stride.iter().chain(&dilation).any(|&v| v > LARGEST) {
+        return problem(format!("stride and dilation are {LARGEST} at most"), "");
+    }
     let (kernel, spatial) = (w.dims()[2..].to_vec(), x.dims()[2..].to_vec());
     if kernel.contains(&0) {
         return problem("a kernel of size 0", "");
@@ -283,27 +298,30 @@ fn conv_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Co
             "both must be multiples of groups",
         );
     }
-    if per_group * o.groups != channels {
+    if per_group.saturating_mul(o.groups) != channels {
         return problem(
-            format!("the input has {channels} channels, the weight expects {}", per_group * o.groups),
+            format!(
+                "the input has {channels} channels, the weight expects {}",
+                per_group.saturating_mul(o.groups)
+            ),
             "the weight is [out, in / groups, kernel..]",
         );
     }
     let mut windows = Vec::new();
     for d in 0..n {
-        let reach = c.dilation[d] * (c.kernel[d] - 1) + 1;
+        let reach = c.dilation[d].saturating_mul(c.kernel[d] - 1).saturating_add(1);
         let (lo, hi) = match &o.padding {
             Padding::Valid => (0, 0),
             Padding::Same if c.stride[d] != 1 => {
                 return problem("same padding needs stride 1", "pad by numbers instead");
             }
             Padding::Same => ((reach - 1) / 2, (reach - 1) - (reach - 1) / 2),
-            Padding::Explicit(p) => match p.resolve(n) {
-                Some(p) => (p[d], p[d]),
-                None => return problem(format!("padding takes 1 or {n} numbers"), ""),
-            },
+            Padding::Explicit(p) => {
+                let p = numbers(p, n)?;
+                (p[d], p[d])
+            }
         };
-        let padded = c.spatial[d] + lo + hi;
+        let padded = c.spatial[d].saturating_add(lo).saturating_add(hi);
         if padded < reach {
             return problem(
                 format!(
@@ -353,10 +371,7 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
         Padding::Same => {
             return problem("same padding is not defined for transposed convolutions", "pad by numbers");
         }
-        Padding::Explicit(p) => match p.resolve(n) {
-            Some(p) => p,
-            None => return problem(format!("padding takes 1 or {n} numbers"), ""),
-        },
+        Padding::Explicit(p) => numbers(p, n)?,
     };
     let mut windows = Vec::new();
     for d in 0..n {
@@ -366,8 +381,9 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
         if c.spatial[d] == 0 {
             return problem("an empty spatial dimension", "");
         }
-        let reach = c.dilation[d] * (c.kernel[d] - 1) + 1;
-        let full = (c.spatial[d] - 1) * c.stride[d] + reach + extra[d];
+        let reach = c.dilation[d].saturating_mul(c.kernel[d] - 1).saturating_add(1);
+        let full =
+            (c.spatial[d] - 1).saturating_mul(c.stride[d]).saturating_add(reach).saturating_add(extra[d]);
         if full <= 2 * pad[d] {
             return problem(format!("padding {} leaves nothing of {full} outputs", pad[d]), "");
         }
@@ -383,7 +399,7 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
     }
     Ok(ConvGeometry {
         batch: x.dims()[0],
-        in_channels: per_group * o.groups,
+        in_channels: per_group.saturating_mul(o.groups),
         out_channels: channels,
         groups: o.groups,
         windows: lead(windows),

@@ -1,6 +1,7 @@
 //! Creation: from data, constants, ranges, random numbers; and back to data.
 
-use crate::{Tensor, plan, tensor::Value};
+use crate::tensor::{Value, ones_of, possible, too_large};
+use crate::{Tensor, plan};
 use hadal_core::ops::{Distribution, Op};
 use hadal_core::smallvec::smallvec;
 use hadal_core::{Buffer, DType, Element, Error, ErrorKind, Result, Scalar, Shape};
@@ -104,20 +105,9 @@ impl<T: Nested + ?Sized> Nested for &T {
     }
 }
 
-fn too_large(op: &'static str, shape: &Shape, dtype: DType) -> Option<Error> {
-    let fits = shape.numel().checked_mul(dtype.size()).is_some_and(|b| b < isize::MAX as usize / 4);
-    if fits {
-        return None;
-    }
-    Some(Error::new(ErrorKind::Shape, op, "more elements than memory could ever hold").operand(shape, dtype))
-}
-
 impl Tensor {
     #[track_caller]
     fn create(op: Op, shape: Shape, dtype: DType) -> Tensor {
-        if let Some(e) = too_large(op.name(), &shape, dtype) {
-            return Tensor::poison(e, &Shape::new(&[0]), dtype);
-        }
         Tensor::make(op, smallvec![], shape, dtype)
     }
 
@@ -131,6 +121,9 @@ impl Tensor {
     #[track_caller]
     pub fn from_vec<T: Element>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
+        if !possible(&shape, T::DTYPE) {
+            return Tensor::poison(too_large("from_vec", &shape, T::DTYPE), &ones_of(&shape), T::DTYPE);
+        }
         if shape.numel() != data.len() {
             let e = Error::new(
                 ErrorKind::Shape,
@@ -167,7 +160,10 @@ impl Tensor {
     #[track_caller]
     pub fn from_bytes(bytes: &[u8], shape: impl Into<Shape>, dtype: DType) -> Tensor {
         let shape = shape.into();
-        let fits = shape.numel().checked_mul(dtype.size()) == Some(bytes.len());
+        if !possible(&shape, dtype) {
+            return Tensor::poison(too_large("from_bytes", &shape, dtype), &ones_of(&shape), dtype);
+        }
+        let fits = shape.numel() * dtype.size() == bytes.len();
         let valid = dtype != DType::Bool || bytes.iter().all(|b| *b <= 1);
         if !fits || !valid {
             let what = if fits {
@@ -251,6 +247,10 @@ impl Tensor {
     /// The identity matrix.
     #[track_caller]
     pub fn eye(n: usize, dtype: DType) -> Tensor {
+        let shape = Shape::from([n, n]);
+        if !possible(&shape, dtype) {
+            return Tensor::poison(too_large("eye", &shape, dtype), &ones_of(&shape), dtype);
+        }
         let i = Tensor::arange(0, n, 1);
         i.unsqueeze(1).eq(i.unsqueeze(0)).cast(dtype)
     }

@@ -4,10 +4,13 @@ use crate::Tensor;
 use crate::autodiff::Grads;
 use crate::operand::{Operand, ShapeArg, dim_error, resolve_dim, result_type};
 use crate::scope::composed;
-use crate::tensor::Inputs;
+use crate::tensor::{Inputs, possible, too_large};
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{DType, Error, ErrorKind, Scalar};
+use hadal_core::{DType, Error, ErrorKind, Scalar, Shape};
+
+/// A list of more handles than this would fill the memory by itself.
+const MOST_PIECES: usize = 1 << 24;
 
 /// Where the elements of a padding come from, unless they are a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Tensor {
                         .operand(t.shape(), t.dtype());
                 return Tensor::poison(e, first.shape(), first.dtype());
             }
-            shape[axis] += t.dims()[axis];
+            shape[axis] = shape[axis].saturating_add(t.dims()[axis]);
         }
         let operands: Vec<Operand> = tensors.iter().map(|t| Operand::Tensor((*t).clone())).collect();
         let dtype = result_type(&operands.iter().collect::<Vec<_>>());
@@ -67,6 +70,10 @@ impl Tensor {
     /// Tensors of one shape along a new dimension at `dim`.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
+        if tensors.is_empty() {
+            let e = Error::new(ErrorKind::Value, "stack", "no tensors to join");
+            return Tensor::poison(e, &[0].into(), DType::F32);
+        }
         let raised: Vec<Tensor> = composed(|| tensors.iter().map(|t| t.unsqueeze(dim)).collect());
         if let Some(bad) = raised.iter().find(|t| t.is_poisoned()) {
             return bad.clone();
@@ -90,6 +97,13 @@ impl Tensor {
                     .operand(self.shape(), self.dtype());
                 vec![self.fail(e, self.dtype())]
             }
+            Ok(axis) if self.dims()[axis].div_ceil(size) > MOST_PIECES => {
+                let pieces = self.dims()[axis].div_ceil(size);
+                let e =
+                    Error::new(ErrorKind::Value, "split", format!("{pieces} pieces, {MOST_PIECES} at most"))
+                        .operand(self.shape(), self.dtype());
+                vec![self.fail(e, self.dtype())]
+            }
             Ok(axis) => {
                 let n = self.dims()[axis];
                 // An empty dimension is one empty piece.
@@ -107,7 +121,8 @@ impl Tensor {
             Ok(a) => a,
             Err(e) => return vec![self.fail(e, self.dtype())],
         };
-        if sizes.iter().sum::<usize>() != self.dims()[axis] {
+        let sum = sizes.iter().try_fold(0usize, |s, &n| s.checked_add(n));
+        if sum != Some(self.dims()[axis]) {
             let e = Error::new(
                 ErrorKind::Shape,
                 "split",
@@ -128,7 +143,11 @@ impl Tensor {
     #[track_caller]
     pub fn chunk(&self, chunks: usize, dim: isize) -> Vec<Tensor> {
         match resolve_dim("chunk", self, dim) {
-            Ok(axis) => self.split(self.dims()[axis].div_ceil(chunks.max(1)).max(1), dim),
+            Ok(_) if chunks == 0 => {
+                let e = Error::new(ErrorKind::Value, "chunk", "0 pieces").operand(self.shape(), self.dtype());
+                vec![self.fail(e, self.dtype())]
+            }
+            Ok(axis) => self.split(self.dims()[axis].div_ceil(chunks).max(1), dim),
             Err(e) => vec![self.fail(e, self.dtype())],
         }
     }
@@ -158,10 +177,10 @@ impl Tensor {
         for (i, &(lo, hi)) in amounts.iter().enumerate() {
             let d = self.rank() - 1 - i;
             let n = self.dims()[d] as isize;
-            if n.saturating_add(lo).saturating_add(hi) < 0
-                || lo.checked_neg().is_none_or(|l| l > n)
-                || -hi > n
-            {
+            let sum = n.checked_add(lo).and_then(|s| s.checked_add(hi));
+            // A sum that is too large goes on to be more than memory could hold.
+            let total = if lo > 0 && hi > 0 { sum.unwrap_or(isize::MAX) } else { sum.unwrap_or(-1) };
+            if total < 0 || lo < -n || hi < -n {
                 let e = Error::new(
                     ErrorKind::Value,
                     "pad",
@@ -174,7 +193,7 @@ impl Tensor {
             let kept = n - cut_lo - (-hi).max(0);
             inner = inner.narrow_axis(d, cut_lo as usize, kept.max(0) as usize, 1);
             starts[d] = lo.max(0) as usize;
-            shape[d] = (n + lo + hi) as usize;
+            shape[d] = total as usize;
         }
         if shape == *inner.shape() {
             return inner;
@@ -219,15 +238,20 @@ impl Tensor {
             if lo == 0 && hi == 0 {
                 continue;
             }
-            let from: Vec<i64> = (-lo..n + hi)
-                .map(|p| match mode {
-                    PadMode::Replicate => p.clamp(0, n - 1),
-                    PadMode::Circular => p.rem_euclid(n),
-                    PadMode::Reflect if p < 0 => -p,
-                    PadMode::Reflect if p < n => p,
-                    PadMode::Reflect => 2 * (n - 1) - p,
-                } as i64)
-                .collect();
+            let mut shape = out.shape().clone();
+            shape[d] = (n as usize).saturating_add(lo as usize).saturating_add(hi as usize);
+            let mut from: Vec<i64> = Vec::new();
+            if !possible(&shape, self.dtype()) || from.try_reserve_exact(shape[d]).is_err() {
+                return self.fail(too_large("pad", &shape, self.dtype()), self.dtype());
+            }
+            let positions = (-lo..n + hi).map(|p| match mode {
+                PadMode::Replicate => p.clamp(0, n - 1),
+                PadMode::Circular => p.rem_euclid(n),
+                PadMode::Reflect if p < 0 => -p,
+                PadMode::Reflect if p < n => p,
+                PadMode::Reflect => 2 * (n - 1) - p,
+            } as i64);
+            from.extend(positions);
             out = out.index_select(d as isize, &Tensor::from_slice(&from));
         }
         out
@@ -252,7 +276,10 @@ impl Tensor {
             let n = if i < pad { 1 } else { self.dims()[i - pad] };
             thin.extend([1, n]);
             wide.extend([t as usize, n]);
-            out.push(t as usize * n);
+            out.push((t as usize).saturating_mul(n));
+        }
+        if !possible(&Shape::new(&out), self.dtype()) {
+            return self.fail(too_large("repeat", &Shape::new(&out), self.dtype()), self.dtype());
         }
         self.reshape(thin).expand(wide).reshape(out)
     }
@@ -265,7 +292,11 @@ impl Tensor {
                 let mut wide = self.dims().to_vec();
                 wide.insert(d + 1, times);
                 let mut out = self.dims().to_vec();
-                out[d] *= times;
+                out[d] = out[d].saturating_mul(times);
+                if !possible(&Shape::new(&out), self.dtype()) {
+                    return self
+                        .fail(too_large("repeat_interleave", &Shape::new(&out), self.dtype()), self.dtype());
+                }
                 self.unsqueeze(d as isize + 1).expand(wide).reshape(out)
             }
             Err(_) => self.fail(dim_error("repeat_interleave", self, dim), self.dtype()),

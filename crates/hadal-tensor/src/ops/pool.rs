@@ -2,11 +2,17 @@
 //! and its adjoint: so all gradients, of any order, follow.
 
 use crate::Tensor;
-use crate::ops::conv::Spatial;
+use crate::ops::conv::{LARGEST, Spatial};
 use crate::scope::composed;
+use crate::tensor::too_large;
 use hadal_core::ops::{Op, PoolGeometry, Window};
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, Error, ErrorKind, Shape};
+
+/// Of padding. A window may be as large as the padded input, and kernels make a table of its taps.
+const MOST_PADDING: usize = 1 << 20;
+/// Of the cells of an adaptive pool along a dimension, each of which is an operation.
+const MOST_CELLS: usize = 1 << 20;
 
 /// Options of a pool. Defaults: stride = kernel, no padding, dilation 1, sizes rounded down, padding
 /// counted in averages.
@@ -123,10 +129,15 @@ impl Tensor {
             if kernel[d] == 0 || stride[d] == 0 || dilation[d] == 0 {
                 return Err("kernel, stride and dilation must be at least 1".into());
             }
+            if [kernel[d], stride[d], dilation[d]].iter().any(|&v| v > LARGEST) || padding[d] > MOST_PADDING {
+                return Err(format!(
+                    "kernel, stride and dilation are {LARGEST} at most, padding {MOST_PADDING}"
+                ));
+            }
             if 2 * padding[d] > kernel[d] {
                 return Err(format!("padding {} is more than half the kernel {}", padding[d], kernel[d]));
             }
-            let reach = dilation[d] * (kernel[d] - 1) + 1;
+            let reach = dilation[d].saturating_mul(kernel[d] - 1).saturating_add(1);
             let padded = dims[d] + 2 * padding[d];
             if padded < reach {
                 return Err(format!("a window of {reach} in {padded} elements (spatial dimension {d})"));
@@ -213,6 +224,10 @@ impl Tensor {
         if out.contains(&0) || self.dims()[first..].contains(&0) {
             return self.pool_error(op, "an empty grid or input".into());
         }
+        if out.iter().any(|&cells| cells > MOST_CELLS) {
+            return self
+                .pool_error(op, format!("a grid of {out:?} cells; a dimension has {MOST_CELLS} at most"));
+        }
         // Dimension by dimension: a mean (maximum) of a box is the mean (maximum) of its rows' means.
         let mut x = self.clone();
         for (d, &cells) in out.iter().enumerate() {
@@ -234,7 +249,9 @@ impl Tensor {
             }
             let parts: Vec<Tensor> = (0..cells)
                 .map(|i| {
-                    let (start, end) = (i * size / cells, ((i + 1) * size).div_ceil(cells));
+                    // Wide, since the product of two sizes may overflow.
+                    let (i, s, c) = (i as u128, size as u128, cells as u128);
+                    let (start, end) = ((i * s / c) as usize, ((i + 1) * s).div_ceil(c) as usize);
                     f(&x.narrow(axis, start, end - start), &[axis])
                 })
                 .collect();
@@ -261,30 +278,33 @@ enum Divisor {
 /// How many elements each window's sum is divided by: all taps, or those inside the input; with the
 /// padding counted, a window that hangs over the padded edge (ceil mode) counts only up to there.
 fn divisors(geo: &PoolGeometry, o: &PoolOptions, dtype: DType) -> Divisor {
-    let counts: Vec<Vec<usize>> = geo
-        .windows
-        .iter()
-        .map(|w| {
-            (0..w.output)
-                .map(|i| {
-                    let start = (i * w.stride) as isize - w.pad_lo as isize;
-                    let (low, high) = if o.count_include_pad {
-                        (start, (w.input + w.pad_hi) as isize)
-                    } else {
-                        (start.max(0), w.input as isize)
-                    };
-                    ((start + w.kernel as isize).min(high) - low).max(1) as usize
-                })
-                .collect()
-        })
-        .collect();
-    let whole: usize = geo.windows.iter().map(|w| w.kernel).product();
-    if counts.iter().zip(&geo.windows).all(|(c, w)| c.iter().all(|&n| n == w.kernel)) {
-        return Divisor::Same(whole);
+    let count = |w: &Window, i: usize| {
+        let start = (i * w.stride) as isize - w.pad_lo as isize;
+        let (low, high) = if o.count_include_pad {
+            (start, (w.input + w.pad_hi) as isize)
+        } else {
+            (start.max(0), w.input as isize)
+        };
+        ((start + w.kernel as isize).min(high) - low).max(1) as usize
+    };
+    // Only the first and last windows can hang over an edge; if they do not, none does.
+    let uniform =
+        |w: &Window| w.output == 0 || (count(w, 0) == w.kernel && count(w, w.output - 1) == w.kernel);
+    if geo.windows.iter().all(uniform) {
+        return Divisor::Same(geo.windows.iter().map(|w| w.kernel).fold(1, usize::saturating_mul));
     }
     let mut scale = Tensor::full((), 1.0).cast(dtype);
-    for c in &counts[3 - geo.spatial..] {
-        let row: Vec<f64> = c.iter().map(|&n| 1.0 / n as f64).collect();
+    for w in &geo.windows[3 - geo.spatial..] {
+        let mut row: Vec<f64> = Vec::new();
+        if row.try_reserve_exact(w.output).is_err() {
+            let shape = Shape::from(w.output);
+            return Divisor::Each(Tensor::poison(
+                too_large("avg_pool", &shape, dtype),
+                &Shape::from(1),
+                dtype,
+            ));
+        }
+        row.extend((0..w.output).map(|i| 1.0 / count(w, i) as f64));
         scale = scale.unsqueeze(-1) * Tensor::from_slice(&row).cast(dtype);
     }
     Divisor::Each(scale)

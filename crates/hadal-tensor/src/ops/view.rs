@@ -1,7 +1,7 @@
 //! Views: the same data under another layout.
 
 use crate::Tensor;
-use crate::operand::{ShapeArg, dim_error, resolve_dim};
+use crate::operand::{ShapeArg, dim_error, resolve_dim, signed};
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::{SmallVec, smallvec};
 use hadal_core::{Error, ErrorKind, Scalar, Shape};
@@ -30,10 +30,10 @@ impl Slice {
 macro_rules! slice_from {
     ($($t:ty),*) => { $(
         /// One position; the dimension goes away.
-        impl From<$t> for Slice { fn from(i: $t) -> Slice { Slice { start: Some(i as isize), end: None, step: 1, single: true } } }
-        impl From<std::ops::Range<$t>> for Slice { fn from(r: std::ops::Range<$t>) -> Slice { range(r.start as isize, Some(r.end as isize)) } }
-        impl From<std::ops::RangeFrom<$t>> for Slice { fn from(r: std::ops::RangeFrom<$t>) -> Slice { range(r.start as isize, None) } }
-        impl From<std::ops::RangeTo<$t>> for Slice { fn from(r: std::ops::RangeTo<$t>) -> Slice { range(0, Some(r.end as isize)) } }
+        impl From<$t> for Slice { fn from(i: $t) -> Slice { Slice { start: Some(signed(i)), end: None, step: 1, single: true } } }
+        impl From<std::ops::Range<$t>> for Slice { fn from(r: std::ops::Range<$t>) -> Slice { range(signed(r.start), Some(signed(r.end))) } }
+        impl From<std::ops::RangeFrom<$t>> for Slice { fn from(r: std::ops::RangeFrom<$t>) -> Slice { range(signed(r.start), None) } }
+        impl From<std::ops::RangeTo<$t>> for Slice { fn from(r: std::ops::RangeTo<$t>) -> Slice { range(0, Some(signed(r.end))) } }
     )* };
 }
 slice_from!(i32, isize, usize);
@@ -312,7 +312,8 @@ impl Tensor {
             } else {
                 let (start, len) = python_range(s, n);
                 starts[d] = start as usize;
-                steps[d] = s.step;
+                // One element has no next: its step may be of any size.
+                steps[d] = if len > 1 { s.step } else { 1 };
                 shape[d] = len;
                 kept.push(len);
                 (s.step == 0).then(|| "a step of 0".to_owned())

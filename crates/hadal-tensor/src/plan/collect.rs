@@ -95,7 +95,7 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
                 nodes[n as usize].uses += 1;
             }
             index.insert(tensor.0.id, nodes.len() as u32);
-            let mut kind = kind_of(&tensor);
+            let mut kind = kind_of(&tensor, numbers.is_empty());
             let mut numbers = numbers;
             if let Some(s) = folded(&tensor, kind, &numbers, &nodes) {
                 kind = Kind::Const(s);
@@ -118,7 +118,9 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
         // One reference is the plan's own, one per consumer in the plan; any other is somebody's
         // handle, or a graph that is not evaluated now. Roots are held by the caller.
         n.keep = Arc::strong_count(&n.tensor.0) > n.uses as usize + 1;
-        n.release = n.keep && (!n.tensor.0.tracked || released.contains(&n.tensor.0.id));
+        // No gradient goes beyond a node that stops it, such as a parameter that was set to a graph.
+        let beginning = !n.tensor.0.tracked || n.tensor.0.stop;
+        n.release = n.keep && (beginning || released.contains(&n.tensor.0.id));
         if (n.keep && !n.release) || n.retained {
             n.retained = true;
             for k in 0..nodes[i].inputs.len() {
@@ -141,12 +143,15 @@ fn folded(t: &Tensor, kind: Kind, inputs: &[u32], nodes: &[PlanNode]) -> Option<
     }
 }
 
-fn kind_of(t: &Tensor) -> Kind {
+fn kind_of(t: &Tensor, no_inputs: bool) -> Kind {
     if t.0.has_value() {
         return Kind::Value;
     }
     match &t.0.op {
         Op::Fill(s) => Kind::Const(*s),
+        Op::Arange(..) | Op::Random(..) | Op::Poison(_) => Kind::Kernel,
+        // A leaf, or a result that forgot its inputs, and its value was given away: reading it says so.
+        _ if no_inputs => Kind::Value,
         Op::Reduce(..) => Kind::Reduce,
         op if op.is_pointwise() => Kind::Pointwise,
         op if op.is_view() => Kind::View,

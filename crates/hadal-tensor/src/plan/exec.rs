@@ -2,7 +2,7 @@
 
 use super::collect::{Graph, Kind};
 use super::compile::{Compiled, compile};
-use super::fuse::Units;
+use super::fuse::{NONE, Units};
 use crate::backend;
 use crate::scope;
 use crate::tensor::Value;
@@ -11,7 +11,22 @@ use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage};
 use std::sync::Arc;
 
-pub fn run(graph: &mut Graph, units: &Units, order: &[u32]) -> Result<()> {
+/// The message of an error for a leaf without a value: see [`given_away`].
+const GIVEN_AWAY: &str = "the value was given away by an evaluation that failed";
+
+/// Whether an evaluation failed because a leaf's value is gone: an evaluation that ran meanwhile on
+/// another thread may have taken it, and may have computed what was wanted.
+pub fn is_given_away(e: &Error) -> bool {
+    e.kind() == ErrorKind::State && e.message() == GIVEN_AWAY
+}
+
+/// The error for a node whose value was handed to an operation that overwrote it.
+pub(crate) fn given_away(op: &'static str) -> Error {
+    Error::new(ErrorKind::State, op, GIVEN_AWAY).help("keep a handle on the inputs, or build the graph again")
+}
+
+/// Computes everything; what others may see appears in the graph only with [`publish`].
+pub fn run(graph: &Graph, units: &Units, order: &[u32]) -> Result<Values> {
     let mut exec = Exec::new(graph, units);
     for &u in order {
         let members = &units.members[u as usize];
@@ -20,7 +35,7 @@ pub fn run(graph: &mut Graph, units: &Units, order: &[u32]) -> Result<()> {
             Kind::Value => {}
             Kind::Const(s) => exec.constant(graph, first, s)?,
             Kind::View => exec.view(graph, first)?,
-            Kind::Kernel => exec.kernel(graph, first)?,
+            Kind::Kernel => exec.kernel(graph, units, u)?,
             Kind::Pointwise | Kind::Reduce => exec.program(graph, units, u)?,
         }
         if scope::finite_checked() {
@@ -29,7 +44,15 @@ pub fn run(graph: &mut Graph, units: &Units, order: &[u32]) -> Result<()> {
             }
         }
     }
-    for (node, slot) in graph.nodes.iter().zip(&mut exec.slots) {
+    Ok(Values(exec.slots))
+}
+
+/// What an evaluation has computed.
+pub struct Values(Vec<Option<Value>>);
+
+/// Gives the nodes that are kept their values, and lets those forget their inputs that may.
+pub fn publish(graph: &Graph, mut values: Values) {
+    for (node, slot) in graph.nodes.iter().zip(&mut values.0) {
         if node.keep {
             if node.kind != Kind::Value
                 && let Some(v) = slot.take()
@@ -41,31 +64,46 @@ pub fn run(graph: &mut Graph, units: &Units, order: &[u32]) -> Result<()> {
             }
         }
     }
-    Ok(())
 }
 
 struct Exec {
     /// Value of each node while it is needed.
     slots: Vec<Option<Value>>,
-    /// Units that still want to read each node.
+    /// Units that still want to read each node. Programs hold constants as immediates and do not count
+    /// as their readers.
     readers: Vec<u32>,
+    /// The unit that last met each node, to count each input of a unit once.
+    met: Vec<u32>,
+}
+
+/// Whether a unit of this kind reads this input from memory.
+fn reads(unit: Kind, input: Kind) -> bool {
+    !(matches!(unit, Kind::Pointwise | Kind::Reduce) && matches!(input, Kind::Const(_)))
 }
 
 impl Exec {
     fn new(graph: &Graph, units: &Units) -> Exec {
-        let mut readers = vec![0u32; graph.nodes.len()];
-        for (u, members) in units.members.iter().enumerate() {
-            let mut seen: SmallVec<[u32; 16]> = SmallVec::new();
-            for &m in members {
-                for &j in &graph.nodes[m as usize].inputs {
-                    if units.unit_of[j as usize] != u as u32 && !seen.contains(&j) {
-                        seen.push(j);
-                        readers[j as usize] += 1;
-                    }
+        let n = graph.nodes.len();
+        let mut exec = Exec { slots: vec![None; n], readers: vec![0; n], met: vec![NONE; n] };
+        for u in 0..units.members.len() as u32 {
+            exec.for_inputs(graph, units, u, |exec, j| exec.readers[j as usize] += 1);
+        }
+        exec.met.fill(NONE);
+        exec
+    }
+
+    /// Calls `f` once for every node outside unit `u` that it reads from memory.
+    fn for_inputs(&mut self, graph: &Graph, units: &Units, u: u32, f: impl Fn(&mut Exec, u32)) {
+        for &m in &units.members[u as usize] {
+            let node = &graph.nodes[m as usize];
+            for &j in &node.inputs {
+                let fresh = units.unit_of[j as usize] != u && self.met[j as usize] != u;
+                if fresh && reads(node.kind, graph.nodes[j as usize].kind) {
+                    self.met[j as usize] = u;
+                    f(self, j);
                 }
             }
         }
-        Exec { slots: vec![None; graph.nodes.len()], readers }
     }
 
     /// The value of an input, for reading.
@@ -75,12 +113,7 @@ impl Exec {
         }
         let node = &graph.nodes[j as usize];
         node.tensor.0.value().ok_or_else(|| {
-            Error::new(
-                ErrorKind::State,
-                node.tensor.0.op.name(),
-                "the value was given away by an evaluation that failed",
-            )
-            .at(node.tensor.0.location, node.tensor.0.tag.clone())
+            given_away(node.tensor.0.op.name()).at(node.tensor.0.location, node.tensor.0.tag.clone())
         })
     }
 
@@ -106,7 +139,7 @@ impl Exec {
 
     fn constant(&mut self, graph: &Graph, i: u32, s: Scalar) -> Result<()> {
         let node = &graph.nodes[i as usize].tensor.0;
-        // Only pointwise units read it: they hold it as an immediate.
+        // Nobody but programs uses it.
         if self.readers[i as usize] == 0 && !graph.nodes[i as usize].keep {
             return Ok(());
         }
@@ -149,7 +182,8 @@ impl Exec {
         Ok(())
     }
 
-    fn kernel(&mut self, graph: &Graph, i: u32) -> Result<()> {
+    fn kernel(&mut self, graph: &Graph, units: &Units, u: u32) -> Result<()> {
+        let i = units.members[u as usize][0];
         let plan_node = &graph.nodes[i as usize];
         let node = &plan_node.tensor.0;
         let place = |e: Error| e.at(node.location, node.tag.clone());
@@ -172,11 +206,7 @@ impl Exec {
             .map_err(place)?;
         drop(args);
         drop(values);
-        for (k, &j) in plan_node.inputs.iter().enumerate() {
-            if !plan_node.inputs[..k].contains(&j) {
-                self.done_reading(graph, j);
-            }
-        }
+        self.for_inputs(graph, units, u, |exec, j| exec.done_reading(graph, j));
         self.set(
             graph,
             i,
@@ -201,16 +231,7 @@ impl Exec {
         for &j in &inputs {
             dead.push(self.readers[j as usize] == 1 && !graph.nodes[j as usize].keep);
         }
-        // Constants are read as immediates; still this unit was one of their readers.
-        let mut seen: SmallVec<[u32; 16]> = SmallVec::new();
-        for &m in members {
-            for &j in &graph.nodes[m as usize].inputs {
-                if units.unit_of[j as usize] != u && !seen.contains(&j) {
-                    seen.push(j);
-                    self.done_reading(graph, j);
-                }
-            }
-        }
+        self.for_inputs(graph, units, u, |exec, j| exec.done_reading(graph, j));
         // An input that dies here and that nobody shares gives its buffer to an output.
         let mut in_place: SmallVec<[Option<usize>; 6]> = SmallVec::from_elem(None, inputs.len());
         let mut layouts: SmallVec<[Layout; 6]> = SmallVec::new();

@@ -7,13 +7,40 @@ mod exec;
 mod fuse;
 mod order;
 
-pub(crate) use exec::copy;
+pub(crate) use exec::{copy, given_away};
 
 pub(crate) use collect::IdMap;
 
 use crate::state;
 use crate::{Tensor, scope};
 use hadal_core::Result;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Held while an evaluation reads who holds which node, and while it changes that. Counting references
+/// and edges makes sense only when no other evaluation cuts edges between the two counts.
+static GRAPH: Mutex<()> = Mutex::new(());
+
+/// Held for reading by every evaluation. One that finds a leaf empty waits for the others by asking to
+/// write: another thread was computing from that leaf, took its buffer because nobody else could reach
+/// it, and leaves behind the values that both wanted.
+static RUNNING: RwLock<()> = RwLock::new(());
+
+fn exclusive() -> MutexGuard<'static, ()> {
+    GRAPH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
+    let mut graph = {
+        let _counting = exclusive();
+        collect::collect(roots, release)
+    };
+    let units = fuse::fuse(&mut graph, scope::fusion_enabled());
+    let order = order::order(&graph, &units);
+    let values = exec::run(&graph, &units, &order)?;
+    let _changing = exclusive();
+    exec::publish(&graph, values);
+    Ok(())
+}
 
 /// Computes `roots` and pending state updates. See [`crate::eval`].
 pub(crate) fn evaluate(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
@@ -27,11 +54,19 @@ pub(crate) fn evaluate(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
     let mut all: Vec<&Tensor> = roots.to_vec();
     all.extend(pending.iter().map(|p| p.value()));
     if all.iter().any(|r| !r.is_evaluated()) {
-        let mut graph = collect::collect(&all, release);
-        let units = fuse::fuse(&mut graph, scope::fusion_enabled());
-        let order = order::order(&graph, &units);
-        exec::run(&mut graph, &units, &order)?;
+        let first = {
+            let _running = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
+            run(&all, release)
+        };
+        match first {
+            Err(e) if exec::is_given_away(&e) => {
+                let _alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
+                run(&all, release)?;
+            }
+            done => done?,
+        }
     } else {
+        let _changing = exclusive();
         for r in release {
             r.0.release();
         }
