@@ -136,6 +136,12 @@ impl Config {
         })
     }
 
+    /// Whether the schedule depends on the number of epochs.
+    pub(crate) fn looks_at_the_end(&self) -> bool {
+        use ScheduleKind::{Cosine, Linear, OneCycle, Polynomial};
+        matches!(self.schedule, Cosine | Linear | OneCycle | Polynomial)
+    }
+
     /// Updates of the whole run.
     pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
         self.epochs.saturating_mul(steps_per_epoch)

@@ -137,6 +137,13 @@ impl Trainer {
         let max_steps = config.max_steps;
         let mut trainer = Self::assemble(config, model, data, Some(folder.clone()))?;
         trainer.notes = notes;
+        let before = Config::read(&folder.config())?;
+        if before.epochs != epochs && trainer.config.looks_at_the_end() {
+            trainer.notes.push(format!(
+                "the {} schedule now ends after {epochs} epochs, not {}: the learning rate jumps",
+                trainer.config.schedule, before.epochs
+            ));
+        }
         if let Some(c) = saved {
             trainer.restore(c)?;
         } else {
@@ -209,6 +216,19 @@ impl Trainer {
 
     fn restore(&mut self, c: Checkpoint) -> Result<()> {
         self.model.load_state_dict(&c.model, true)?;
+        // Every moment has its parameter's shape; a file that says otherwise would broadcast.
+        let params = self.model.parameters();
+        for (name, t) in &c.optimizer.tensors {
+            let of = params
+                .iter()
+                .find(|(p, _)| name.strip_prefix(p.as_str()).is_some_and(|r| r.starts_with('.')));
+            if of.is_none_or(|(_, p)| p.shape() != *t.shape()) {
+                return Err(TrainError::config(format!(
+                    "the checkpoint's optimizer tensor {name} {} belongs to no parameter of this model",
+                    t.shape()
+                )));
+            }
+        }
         self.optimizer.load_state(&c.optimizer)?;
         if let (Some(ema), Some(saved)) = (&mut self.ema, &c.ema) {
             ema.load_state(saved)?;

@@ -401,7 +401,7 @@ impl Trainer {
             } else {
                 p.bad_epochs += 1;
             }
-            p.stopped_early = p.bad_epochs > patience;
+            p.stopped_early = p.bad_epochs >= patience.max(1);
         }
         if let Some(plateau) = &mut p.plateau {
             p.base_lr = plateau.step(judged, p.base_lr);

@@ -112,7 +112,7 @@ fn with_dropout() {
 #[test]
 fn with_early_stopping() {
     // A rate so high that the loss soon rises.
-    let fields = [("early-stop", "1"), ("epochs", "40"), ("lr", "0.3"), ("schedule", "constant")];
+    let fields = [("early-stop", "2"), ("epochs", "40"), ("lr", "0.3"), ("schedule", "constant")];
     check(&fields, &[4, 30], false);
 }
 
@@ -197,4 +197,51 @@ fn numbers_of_a_checkpoint_survive_to_the_bit() {
         std::fs::read(&path).unwrap(),
         std::fs::read(dir.path().join(path.file_name().unwrap())).unwrap()
     );
+}
+
+#[test]
+fn checkpoints_of_something_else_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    run_until(Trainer::with_data(config_in(&out, &[]), data()).unwrap(), 7);
+    let checkpoints = out.join("checkpoints");
+    let path = checkpoint::list(&checkpoints).unwrap().remove(0).1;
+    let good = Checkpoint::read(&path).unwrap();
+    let resume = || {
+        let config = Trainer::resume_config(&out, &[]).unwrap();
+        Trainer::resume_with(config, data()).and_then(|mut t| t.run()).unwrap_err().to_string()
+    };
+    let small = hadal_tensor::Tensor::zeros([1], hadal_tensor::DType::F32);
+    let mut c = good.clone();
+    c.optimizer.tensors[0].1 = small.clone();
+    c.write(&checkpoints).unwrap();
+    assert!(resume().contains("belongs to no parameter of this model"));
+    let mut c = good.clone();
+    c.model[0].1 = small;
+    c.write(&checkpoints).unwrap();
+    assert!(resume().contains("misshapen: layers.0.weight"));
+    let mut c = good.clone();
+    c.optimizer.rule = "Lion".into();
+    c.write(&checkpoints).unwrap();
+    assert!(resume().contains("the state is of Lion, this optimizer is AdamW"));
+    let mut c = good;
+    c.progress.position.as_mut().unwrap().batch_index = u64::MAX;
+    c.write(&checkpoints).unwrap();
+    assert!(resume().contains("batch index"));
+    std::fs::copy(out.join("config.toml"), &path).unwrap();
+    assert!(resume().contains("cannot read safetensors file"));
+}
+
+#[test]
+fn a_schedule_that_is_stretched_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    Trainer::with_data(config_in(&out, &[]), data()).unwrap().run().unwrap();
+    let more = Setting { name: "epochs".into(), value: "4".into(), place: String::new() };
+    let seen = collect();
+    let mut trainer = Trainer::resume_with(Trainer::resume_config(&out, &[more]).unwrap(), data()).unwrap();
+    trainer.observe(seen.clone());
+    trainer.run().unwrap();
+    assert_eq!(seen.borrow().notes, ["the one-cycle schedule now ends after 4 epochs, not 3: the learning rate jumps"]);
+    assert_eq!(seen.borrow().epochs.len(), 1);
 }

@@ -86,7 +86,7 @@ fn early_stopping_keeps_the_best_weights() {
     let config = config_in(
         &out,
         &[
-            ("early-stop", "2"),
+            ("early-stop", "3"),
             ("epochs", "60"),
             ("lr", "0.5"),
             ("schedule", "constant"),
