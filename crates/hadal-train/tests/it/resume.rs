@@ -242,6 +242,9 @@ fn a_schedule_that_is_stretched_is_noted() {
     let mut trainer = Trainer::resume_with(Trainer::resume_config(&out, &[more]).unwrap(), data()).unwrap();
     trainer.observe(seen.clone());
     trainer.run().unwrap();
-    assert_eq!(seen.borrow().notes, ["the one-cycle schedule now ends after 4 epochs, not 3: the learning rate jumps"]);
+    assert_eq!(
+        seen.borrow().notes,
+        ["the one-cycle schedule now ends after 4 epochs, not 3: the learning rate jumps"]
+    );
     assert_eq!(seen.borrow().epochs.len(), 1);
 }
