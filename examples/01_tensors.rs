@@ -5,7 +5,10 @@ use hadal::prelude::*;
 fn main() -> Result<()> {
     let x = Tensor::arange(0.0, 12.0, 1.0).reshape([3, 4]);
     println!("x =\n{x}");
-    println!("every second column, rows reversed =\n{}", x.slice(&s![Slice::new(None, None, -1), Slice::new(None, None, 2)]));
+    println!(
+        "every second column, rows reversed =\n{}",
+        x.slice(&s![Slice::new(None, None, -1), Slice::new(None, None, 2)])
+    );
     println!("rows minus their means =\n{}", &x - x.mean_keepdim(1));
     println!("x·xᵀ =\n{}", x.matmul(&x.t()));
     println!("einsum of the same =\n{}", einsum("ik,jk->ij", &[&x, &x]));

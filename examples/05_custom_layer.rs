@@ -47,8 +47,10 @@ impl Forward for Net {
 
 fn main() -> Result<()> {
     let init = Init::new(3);
-    let mut net =
-        Net { hidden: vec![Gated::new(&init, 2, 16), Gated::new(&init, 16, 16)], out: Linear::new(&init, 16, 1) };
+    let mut net = Net {
+        hidden: vec![Gated::new(&init, 2, 16), Gated::new(&init, 16, 16)],
+        out: Linear::new(&init, 16, 1),
+    };
     for (name, p) in net.parameters() {
         println!("{name:28} {}", p.shape());
     }

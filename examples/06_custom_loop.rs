@@ -53,9 +53,13 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             optimizer.set_lr(schedule.lr(3e-3, optimizer.steps()));
             optimizer.step(&mut net, &grads)?;
             average.update(&net)?;
-            if optimizer.steps() % 25 == 0 {
+            if optimizer.steps().is_multiple_of(25) {
                 let loss = grads.loss().item::<f32>()?;
-                println!("step {:3}  loss {loss:.3}  gradient norm {:.2}", optimizer.steps(), norm.item::<f32>()?);
+                println!(
+                    "step {:3}  loss {loss:.3}  gradient norm {:.2}",
+                    optimizer.steps(),
+                    norm.item::<f32>()?
+                );
             }
         }
     }

@@ -16,7 +16,7 @@ fn json(name: &str) -> Value {
         .expect("JSON")
 }
 fn tensors(name: &str) -> BTreeMap<String, Tensor> {
-    let file = hadal_io::safetensors::read(&dir().join(name)).expect("in the repository");
+    let file = hadal_io::safetensors::read(dir().join(name)).expect("in the repository");
     file.tensors.into_iter().map(|(n, t)| (n, Tensor::from_bytes(&t.data, t.shape, t.dtype))).collect()
 }
 

@@ -12,7 +12,10 @@ fn the_first_error_survives_and_names_its_place() {
     let y = x.matmul(&Tensor::ones([4, 5], DType::F32)).relu() + 1.0;
     let z = y.reshape([7, 7]).sum(..);
     let text = z.eval().unwrap_err().to_string();
-    assert!(text.starts_with("matmul: inner sizes differ: 3 and 4\n  operands: [2, 3] f32, [4, 5] f32"), "{text}");
+    assert!(
+        text.starts_with("matmul: inner sizes differ: 3 and 4\n  operands: [2, 3] f32, [4, 5] f32"),
+        "{text}"
+    );
     assert!(text.contains("semantics.rs:"), "{text}");
     assert!(z.item::<f32>().is_err() && z.to_vec::<f32>().is_err() && grad(&z, &[&x]).is_err());
 }

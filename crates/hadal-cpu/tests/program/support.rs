@@ -282,7 +282,7 @@ pub fn check(p: &Program, inputs: &[&Host], what: &str) {
     for at in 0..p.shape.numel() {
         let want = interpret(p, inputs, at);
         for (k, o) in p.outputs.iter().enumerate() {
-            let (g, w) = (got[k][at], want[o.reg as usize]);
+            let (g, w) = (got[k].get(at).copied().expect("as long as the shape"), want[o.reg as usize]);
             assert!(g.same(w), "{what}: output {k} at {at} of {}: got {g:?}, want {w:?}", p.shape);
         }
     }

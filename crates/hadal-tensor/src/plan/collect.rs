@@ -5,6 +5,7 @@ use hadal_core::Scalar;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -73,16 +74,14 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
         (t, inputs, 0)
     };
     for root in roots {
-        if index.contains_key(&root.0.id) {
-            continue;
-        }
-        index.insert(root.0.id, PENDING);
+        let Entry::Vacant(unseen) = index.entry(root.0.id) else { continue };
+        unseen.insert(PENDING);
         stack.push(open((*root).clone()));
         while let Some((_, inputs, next)) = stack.last_mut() {
             if let Some(input) = inputs.get(*next) {
                 *next += 1;
-                if !index.contains_key(&input.0.id) {
-                    index.insert(input.0.id, PENDING);
+                if let Entry::Vacant(unseen) = index.entry(input.0.id) {
+                    unseen.insert(PENDING);
                     let frame = open(input.clone());
                     stack.push(frame);
                 }
@@ -144,11 +143,15 @@ fn folded(t: &Tensor, kind: Kind, inputs: &[u32], nodes: &[PlanNode]) -> Option<
 }
 
 fn kind_of(t: &Tensor, no_inputs: bool) -> Kind {
+    // Also one that has its value: what it is turned into must not depend on what was evaluated before,
+    // down to the layout, since kernels add in an order that may follow from strides.
+    if let Op::Fill(s) = t.0.op {
+        return Kind::Const(s);
+    }
     if t.0.has_value() {
         return Kind::Value;
     }
     match &t.0.op {
-        Op::Fill(s) => Kind::Const(*s),
         Op::Arange(..) | Op::Random(..) | Op::Poison(_) => Kind::Kernel,
         // A leaf, or a result that forgot its inputs, and its value was given away: reading it says so.
         _ if no_inputs => Kind::Value,

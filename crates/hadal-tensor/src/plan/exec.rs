@@ -143,6 +143,10 @@ impl Exec {
         if self.readers[i as usize] == 0 && !graph.nodes[i as usize].keep {
             return Ok(());
         }
+        if let Some(v) = node.value() {
+            self.set(graph, i, v);
+            return Ok(());
+        }
         let mut buffer = allocate(1, node.dtype, "full")?;
         write_scalar(&mut buffer, node.dtype, s);
         let layout = Layout::contiguous(Shape::default()).expand(&node.shape);

@@ -72,11 +72,11 @@ pub fn fuse(graph: &mut Graph, enabled: bool) -> Units {
     // Number the units by their first member.
     let mut unit_of_group = vec![NONE; groups.parent.len()];
     let mut units = Units { unit_of: vec![NONE; graph.nodes.len()], members: Vec::new() };
-    for i in 0..graph.nodes.len() {
+    for (i, &group) in group_of.iter().enumerate() {
         if graph.nodes[i].kind == Kind::Value {
             continue;
         }
-        let slot = if group_of[i] == NONE { None } else { Some(groups.root(group_of[i]) as usize) };
+        let slot = if group == NONE { None } else { Some(groups.root(group) as usize) };
         let unit = match slot {
             Some(g) if unit_of_group[g] != NONE => unit_of_group[g],
             _ => {

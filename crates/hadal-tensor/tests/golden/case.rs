@@ -21,13 +21,15 @@ impl Case {
     pub fn read_all(dir: &Path) -> Vec<Case> {
         let text = std::fs::read_to_string(dir.join("ops.json")).expect("ops.json is in the repository");
         let json: Value = serde_json::from_str(&text).expect("ops.json is JSON");
-        let file = hadal_io::safetensors::read(&dir.join("ops.safetensors")).expect("ops.safetensors is readable");
+        let file =
+            hadal_io::safetensors::read(dir.join("ops.safetensors")).expect("ops.safetensors is readable");
         let tensors: BTreeMap<String, Tensor> = file
             .tensors
             .into_iter()
             .map(|(name, t)| (name, Tensor::from_bytes(&t.data, t.shape, t.dtype)))
             .collect();
-        let get = |v: &Value| v.as_str().map(|k| tensors.get(k).unwrap_or_else(|| panic!("no tensor {k}")).clone());
+        let get =
+            |v: &Value| v.as_str().map(|k| tensors.get(k).unwrap_or_else(|| panic!("no tensor {k}")).clone());
         let all = |v: &Value| -> Vec<Option<Tensor>> {
             v.as_array().map(|a| a.iter().map(get).collect()).unwrap_or_default()
         };
@@ -43,7 +45,10 @@ impl Case {
                 args: c["args"].clone(),
                 // Outputs are looked at before gradients are taken: the graph must survive that.
                 inputs: all(&c["inputs"]).into_iter().flatten().map(|t| t.requires_grad()).collect(),
-                input_names: c["input_names"].as_array().map(|a| a.iter().map(text).collect()).unwrap_or_default(),
+                input_names: c["input_names"]
+                    .as_array()
+                    .map(|a| a.iter().map(text).collect())
+                    .unwrap_or_default(),
                 outputs: all(&c["outputs"]).into_iter().flatten().collect(),
                 cotangents: all(&c["cotangents"]),
                 grads: all(&c["grads"]),

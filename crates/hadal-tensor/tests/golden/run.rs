@@ -41,7 +41,12 @@ pub fn run(c: &Case) -> Option<Vec<Tensor>> {
         binary_by_name!(c, x, o; add sub mul div pow atan2 maximum minimum fmod remainder hypot logaddexp
             floor_divide eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor);
     }
-    unary(c, x).or_else(|| binary(c, x, other)).or_else(|| reduce(c, x)).or_else(|| view(c, x)).or_else(|| index(c, x)).or_else(|| class(c, x))
+    unary(c, x)
+        .or_else(|| binary(c, x, other))
+        .or_else(|| reduce(c, x))
+        .or_else(|| view(c, x))
+        .or_else(|| index(c, x))
+        .or_else(|| class(c, x))
 }
 
 fn unary(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
@@ -242,7 +247,11 @@ fn view(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
         "tril" => x.tril(c.i("diagonal")?),
         "triu" => x.triu(c.i("diagonal")?),
         "meshgrid" => {
-            return Some(if c.s("indexing") == "ij" { Tensor::meshgrid(&all) } else { Tensor::meshgrid_xy(&all) });
+            return Some(if c.s("indexing") == "ij" {
+                Tensor::meshgrid(&all)
+            } else {
+                Tensor::meshgrid_xy(&all)
+            });
         }
         _ => return None,
     }])
@@ -350,9 +359,13 @@ fn class(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
         "instance_norm" => x.instance_norm(c.input("weight"), bias, c.f("eps")?),
         "normalize" => x.normalize(c.f("p")?, c.i("dim")?, c.f("eps")?),
         "cosine_similarity" => x.cosine_similarity(w?, c.i("dim")?, c.f("eps")?),
-        "scaled_dot_product_attention" => {
-            x.scaled_dot_product_attention(w?, c.inputs.get(2)?, c.input("attn_mask"), c.b("is_causal"), c.f("scale"))
-        }
+        "scaled_dot_product_attention" => x.scaled_dot_product_attention(
+            w?,
+            c.inputs.get(2)?,
+            c.input("attn_mask"),
+            c.b("is_causal"),
+            c.f("scale"),
+        ),
         "conv1d" => x.conv1d(w?, bias, &conv_options(c)),
         "conv2d" => x.conv2d(w?, bias, &conv_options(c)),
         "conv3d" => x.conv3d(w?, bias, &conv_options(c)),

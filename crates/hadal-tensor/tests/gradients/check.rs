@@ -46,7 +46,10 @@ fn compare(what: &str, got: &Tensor, want: &[f64]) {
     let got = got.to_vec::<f64>().unwrap_or_else(|e| panic!("{what}: {e}"));
     let size = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     for (k, (a, b)) in got.iter().zip(want).enumerate() {
-        assert!((a - b).abs() <= TOLERANCE * size, "{what}: element {k}: {a} by the rule, {b} by differences");
+        assert!(
+            (a - b).abs() <= TOLERANCE * size,
+            "{what}: element {k}: {a} by the rule, {b} by differences"
+        );
     }
     assert_eq!(got.len(), want.len(), "{what}");
 }
@@ -59,7 +62,8 @@ fn weighted(y: &Tensor, seed: u64) -> Tensor {
 
 /// First and second order, by every input.
 pub fn check(op: &str, class: &'static str, xs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> Proof {
-    let xs: Vec<Tensor> = xs.iter().map(|x| x.materialize().unwrap_or_else(|e| panic!("{op}: {e}"))).collect();
+    let xs: Vec<Tensor> =
+        xs.iter().map(|x| x.materialize().unwrap_or_else(|e| panic!("{op}: {e}"))).collect();
     let first = |xs: &[Tensor]| weighted(&f(xs), 101);
     let inputs: Vec<&Tensor> = xs.iter().collect();
     let gs = grad(&first(&xs), &inputs).unwrap_or_else(|e| panic!("{op}: {e}"));
@@ -71,7 +75,11 @@ pub fn check(op: &str, class: &'static str, xs: &[Tensor], f: impl Fn(&[Tensor])
     let second = |xs: &[Tensor]| {
         let inputs: Vec<&Tensor> = xs.iter().collect();
         let gs = grad(&first(xs), &inputs).unwrap_or_else(|e| panic!("{op}: {e}"));
-        gs.iter().enumerate().map(|(i, g)| weighted(g, 200 + i as u64)).reduce(|a, b| a + b).expect("an input")
+        gs.iter()
+            .enumerate()
+            .map(|(i, g)| weighted(g, 200 + i as u64))
+            .reduce(|a, b| a + b)
+            .expect("an input")
     };
     let s = second(&xs);
     let hs = vjp_or_none(&s, &Tensor::ones_like(&s), &inputs).unwrap_or_else(|e| panic!("{op}: {e}"));
@@ -89,7 +97,8 @@ pub fn layouts(op: &str, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
     let s = Tensor::uniform(x.shape(), DType::F64, Key::new(77), 0.5, 1.5);
     let plain = grad(&(f(x) * &s).sum(..), &[x]).expect("differentiable").remove(0);
     let want = plain.to_vec::<f64>().expect("evaluates");
-    let views: [(&str, fn(&Tensor) -> Tensor, fn(&Tensor) -> Tensor); 2] =
+    type View = fn(&Tensor) -> Tensor;
+    let views: [(&str, View, View); 2] =
         [("transposed", Tensor::t, Tensor::t), ("reversed", |x| x.flip(..), |x| x.flip(..))];
     for (name, there, back) in views {
         let stored = there(x).contiguous().materialize().expect("evaluates");
@@ -97,7 +106,8 @@ pub fn layouts(op: &str, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
         assert_eq!(back(&g).to_vec::<f64>().expect("evaluates"), want, "{op}, {name}");
     }
     // Every second row of a larger tensor.
-    let wide = Tensor::stack(&[x, x], 1).reshape([x.dims()[0] * 2, x.dims()[1]]).materialize().expect("evaluates");
+    let wide =
+        Tensor::stack(&[x, x], 1).reshape([x.dims()[0] * 2, x.dims()[1]]).materialize().expect("evaluates");
     let half = wide.slice(&[hadal_tensor::Slice::new(None, None, 2)]);
     let g = grad(&(f(&half) * &s).sum(..), &[&wide]).expect("differentiable").remove(0);
     let got = g.slice(&[hadal_tensor::Slice::new(None, None, 2)]).to_vec::<f64>().expect("evaluates");
@@ -107,7 +117,8 @@ pub fn layouts(op: &str, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
 /// Empty and 0-d inputs.
 pub fn empty_and_scalar(op: &str, (low, high): (f64, f64), f: impl Fn(&Tensor) -> Tensor) {
     let e = Tensor::zeros([0, 3], DType::F64).materialize().expect("evaluates");
-    let g = grad(&f(&e).sum(..), &[&e]).unwrap_or_else(|err| panic!("{op} of an empty tensor: {err}")).remove(0);
+    let g =
+        grad(&f(&e).sum(..), &[&e]).unwrap_or_else(|err| panic!("{op} of an empty tensor: {err}")).remove(0);
     assert_eq!(g.dims(), [0, 3], "{op}");
     assert!(g.to_vec::<f64>().is_ok_and(|v| v.is_empty()), "{op}");
     let x = Tensor::full((), low + 0.37 * (high - low)).cast(DType::F64).materialize().expect("evaluates");

@@ -19,7 +19,13 @@ type Function = Box<dyn Fn(&[Tensor]) -> Tensor>;
 /// Collects rows: name, inputs, function.
 struct Rows(Vec<(&'static str, &'static str, Vec<Tensor>, Function)>);
 impl Rows {
-    fn one(&mut self, class: &'static str, op: &'static str, input: Tensor, f: impl Fn(&Tensor) -> Tensor + 'static) {
+    fn one(
+        &mut self,
+        class: &'static str,
+        op: &'static str,
+        input: Tensor,
+        f: impl Fn(&Tensor) -> Tensor + 'static,
+    ) {
         self.0.push((class, op, vec![input], Box::new(move |v| f(&v[0]))));
     }
     fn many<const N: usize>(
@@ -90,8 +96,12 @@ fn pointwise(r: &mut Rows) {
     r.many("composition", "where_", [a(), x(&[4], 15)], |v| v[0].gt(0.1).where_(&v[0], &v[1]));
     r.one("composition", "masked_fill", a(), |x| x.masked_fill(&x.gt(0.1), 3.0));
     r.many("composition", "lerp", [a(), x(&[3, 4], 16)], |v| v[0].lerp(&v[1], 0.3));
-    r.many("composition", "addcmul", [a(), x(&[3, 4], 17), x(&[3, 4], 18)], |v| v[0].addcmul(&v[1], &v[2], 0.7));
-    r.many("composition", "addcdiv", [a(), x(&[3, 4], 17), positive(&[3, 4], 18)], |v| v[0].addcdiv(&v[1], &v[2], 0.7));
+    r.many("composition", "addcmul", [a(), x(&[3, 4], 17), x(&[3, 4], 18)], |v| {
+        v[0].addcmul(&v[1], &v[2], 0.7)
+    });
+    r.many("composition", "addcdiv", [a(), x(&[3, 4], 17), positive(&[3, 4], 18)], |v| {
+        v[0].addcdiv(&v[1], &v[2], 0.7)
+    });
     r.many("composition", "logaddexp", [a(), x(&[3, 4], 19)], |v| v[0].logaddexp(&v[1]));
     r.many("composition", "xlogy", [a(), positive(&[3, 4], 20)], |v| v[0].xlogy(&v[1]));
 }
@@ -135,11 +145,17 @@ fn views(r: &mut Rows) {
     r.one("view", "diag", x(&[3], 36), |x| x.diag(0).square());
     r.one("movement", "contiguous", a(), |x| x.transpose(0, 1).contiguous().square());
     r.many("movement", "cat", [x(&[2, 3], 37), x(&[2, 2], 38)], |v| Tensor::cat(&[&v[0], &v[1]], 1).square());
-    r.many("movement", "stack", [x(&[2, 3], 37), x(&[2, 3], 38)], |v| Tensor::stack(&[&v[0], &v[1]], 1).square());
-    r.one("movement", "split", a(), |x| x.split(2, 1).iter().map(|t| t.square().sum(..)).reduce(|a, b| a * b).unwrap());
+    r.many("movement", "stack", [x(&[2, 3], 37), x(&[2, 3], 38)], |v| {
+        Tensor::stack(&[&v[0], &v[1]], 1).square()
+    });
+    r.one("movement", "split", a(), |x| {
+        x.split(2, 1).iter().map(|t| t.square().sum(..)).reduce(|a, b| a * b).unwrap()
+    });
     r.one("movement", "chunk", a(), |x| x.chunk(2, 2)[1].square());
     r.one("movement", "pad", a(), |x| x.pad(&[(1, 2), (-1, 1)], 0.5).square());
-    r.one("movement", "pad_with", x(&[3, 4], 39), |x| x.pad_with(&[(1, 2), (2, 1)], PadMode::Reflect).square());
+    r.one("movement", "pad_with", x(&[3, 4], 39), |x| {
+        x.pad_with(&[(1, 2), (2, 1)], PadMode::Reflect).square()
+    });
     r.one("movement", "repeat", x(&[2, 3], 39), |x| x.repeat([2, 1, 2]).square());
     r.one("movement", "repeat_interleave", x(&[2, 3], 39), |x| x.repeat_interleave(2, 1).square());
     r.one("movement", "roll", a(), |x| x.roll([1, -2], [0, 2]).square());
@@ -161,7 +177,9 @@ fn indices(r: &mut Rows) {
         v[0].scatter_add(0, &Tensor::new([[0i64, 2, 1], [0, 2, 0]]), &v[1]).square()
     });
     r.one("index", "index_select", a(), |x| x.index_select(1, &index(&[2, 0, 2])).square());
-    r.many("index", "index_add", [a(), x(&[3, 3], 43)], |v| v[0].index_add(0, &index(&[1, 1, 3]), &v[1]).square());
+    r.many("index", "index_add", [a(), x(&[3, 3], 43)], |v| {
+        v[0].index_add(0, &index(&[1, 1, 3]), &v[1]).square()
+    });
     r.one("index", "embedding", a(), |x| x.embedding(&Tensor::new([[1i64, 1], [0, 3]])).square());
     r.one("index", "index", a(), |x| x.index(&[Some(&index(&[0, -1])), Some(&index(&[2, 2]))]).square());
     r.one("index", "take", a(), |x| x.take(&index(&[0, 11, 5])).square());
@@ -177,13 +195,20 @@ fn products(r: &mut Rows) {
     r.many("matmul", "matmul", [x(&[2, 3, 4], 51), x(&[4], 52)], m);
     r.many("matmul", "matmul", [x(&[2, 1, 3, 4], 51), x(&[3, 4, 2], 52)], m);
     r.many("matmul", "matmul", [x(&[4, 3], 51), x(&[2, 4], 52)], |v| v[0].t().matmul(&v[1].t()));
-    r.many("matmul", "linear", [x(&[2, 3], 51), x(&[4, 3], 52), x(&[4], 53)], |v| v[0].linear(&v[1], Some(&v[2])));
+    r.many("matmul", "linear", [x(&[2, 3], 51), x(&[4, 3], 52), x(&[4], 53)], |v| {
+        v[0].linear(&v[1], Some(&v[2]))
+    });
     r.many("matmul", "outer", [x(&[3], 51), x(&[2], 52)], |v| v[0].outer(&v[1]));
     r.many("matmul", "dot", [x(&[3], 51), x(&[3], 52)], |v| v[0].dot(&v[1]));
-    r.many("matmul", "einsum", [x(&[2, 3, 4], 51), x(&[4, 3], 52)], |v| einsum("bij,ji->bi", &[&v[0], &v[1]]));
-    r.many("composition", "scaled_dot_product_attention", [x(&[1, 3, 2], 54), x(&[1, 3, 2], 55), x(&[1, 3, 2], 56)], |v| {
-        v[0].scaled_dot_product_attention(&v[1], &v[2], None, true, None)
+    r.many("matmul", "einsum", [x(&[2, 3, 4], 51), x(&[4, 3], 52)], |v| {
+        einsum("bij,ji->bi", &[&v[0], &v[1]])
     });
+    r.many(
+        "composition",
+        "scaled_dot_product_attention",
+        [x(&[1, 3, 2], 54), x(&[1, 3, 2], 55), x(&[1, 3, 2], 56)],
+        |v| v[0].scaled_dot_product_attention(&v[1], &v[2], None, true, None),
+    );
 }
 
 fn convolutions(r: &mut Rows) {
@@ -200,13 +225,18 @@ fn convolutions(r: &mut Rows) {
     r.many("convolution", "conv2d", [x(&[1, 3, 4, 4], 61), x(&[3, 1, 3, 3], 62)], move |v| {
         v[0].conv2d(&v[1], None, &o().groups(3).padding(1))
     });
-    r.many("convolution", "conv3d", [x(&[1, 1, 3, 3, 3], 61), x(&[2, 1, 2, 2, 2], 62)], move |v| v[0].conv3d(&v[1], None, &o()));
+    r.many("convolution", "conv3d", [x(&[1, 1, 3, 3, 3], 61), x(&[2, 1, 2, 2, 2], 62)], move |v| {
+        v[0].conv3d(&v[1], None, &o())
+    });
     r.many("convolution", "conv_transpose1d", [x(&[1, 2, 4], 64), x(&[2, 2, 3], 65)], move |v| {
         v[0].conv_transpose1d(&v[1], None, &o().stride(2).output_padding(1))
     });
-    r.many("convolution", "conv_transpose2d", [x(&[1, 2, 3, 3], 64), x(&[2, 1, 3, 2], 65), x(&[2], 66)], move |v| {
-        v[0].conv_transpose2d(&v[1], Some(&v[2]), &o().stride([2, 1]).padding([1, 0]).groups(2))
-    });
+    r.many(
+        "convolution",
+        "conv_transpose2d",
+        [x(&[1, 2, 3, 3], 64), x(&[2, 1, 3, 2], 65), x(&[2], 66)],
+        move |v| v[0].conv_transpose2d(&v[1], Some(&v[2]), &o().stride([2, 1]).padding([1, 0]).groups(2)),
+    );
     r.many("convolution", "conv_transpose3d", [x(&[1, 1, 2, 2, 2], 64), x(&[1, 2, 2, 2, 2], 65)], move |v| {
         v[0].conv_transpose3d(&v[1], None, &o().stride(2))
     });
@@ -216,7 +246,9 @@ fn pools(r: &mut Rows) {
     // Overlapping windows, padding and ceil mode: what others get wrong.
     let o = |k: usize, s: usize| PoolOptions::new(k).stride(s);
     r.one("pooling", "max_pool1d", x(&[2, 2, 7], 71), move |x| x.max_pool1d(o(3, 2).padding(1)).square());
-    r.one("pooling", "max_pool2d", x(&[1, 2, 6, 5], 71), move |x| x.max_pool2d(o(3, 2).padding(1).ceil_mode(true)).square());
+    r.one("pooling", "max_pool2d", x(&[1, 2, 6, 5], 71), move |x| {
+        x.max_pool2d(o(3, 2).padding(1).ceil_mode(true)).square()
+    });
     r.one("pooling", "max_pool2d", x(&[1, 2, 6, 5], 71), move |x| x.max_pool2d(o(2, 1).dilation(2)).square());
     r.one("pooling", "max_pool3d", x(&[1, 1, 4, 4, 4], 71), move |x| x.max_pool3d(o(2, 1)).square());
     r.one("pooling", "avg_pool1d", x(&[2, 2, 7], 71), move |x| x.avg_pool1d(o(3, 2).padding(1)).square());
@@ -241,9 +273,15 @@ fn normalisations(r: &mut Rows) {
         v[0].layer_norm(&[4, 3], Some(&v[1]), Some(&v[2]), 1e-5)
     });
     r.many("composition", "rms_norm", [a(), x(&[3], 82)], |v| v[0].rms_norm(&[3], Some(&v[1]), 1e-6));
-    r.many("composition", "group_norm", [a(), x(&[4], 82), x(&[4], 83)], |v| v[0].group_norm(2, Some(&v[1]), Some(&v[2]), 1e-5));
-    r.many("composition", "instance_norm", [a(), x(&[4], 82), x(&[4], 83)], |v| v[0].instance_norm(Some(&v[1]), Some(&v[2]), 1e-5));
+    r.many("composition", "group_norm", [a(), x(&[4], 82), x(&[4], 83)], |v| {
+        v[0].group_norm(2, Some(&v[1]), Some(&v[2]), 1e-5)
+    });
+    r.many("composition", "instance_norm", [a(), x(&[4], 82), x(&[4], 83)], |v| {
+        v[0].instance_norm(Some(&v[1]), Some(&v[2]), 1e-5)
+    });
     r.one("composition", "normalize", a(), |x| x.normalize(2.0, 1, 1e-12));
-    r.many("composition", "cosine_similarity", [x(&[3, 4], 84), x(&[3, 4], 85)], |v| v[0].cosine_similarity(&v[1], 1, 1e-8));
+    r.many("composition", "cosine_similarity", [x(&[3, 4], 84), x(&[3, 4], 85)], |v| {
+        v[0].cosine_similarity(&v[1], 1, 1e-8)
+    });
     r.many("composition", "cdist", [x(&[3, 2], 84), x(&[4, 2], 85)], |v| v[0].cdist(&v[1], 2.0));
 }
