@@ -163,8 +163,11 @@ pub trait Real:
     /// `torch.floor_divide`): `floor(a / b)` alone would round a quotient just below a whole number up.
     #[inline(always)]
     fn floor_divide_(self, x: Self) -> Self {
-        let r = self.remainder_(x);
-        sel(x == Self::ZERO, self / x, ((self - r) / x).round_())
+        // From the remainder with the sign of self, which is self itself for an infinite x.
+        let r = self.fmod_(x);
+        let q = ((self - r) / x).round_();
+        let below = (r != Self::ZERO) & ((r < Self::ZERO) != (x < Self::ZERO));
+        sel(x == Self::ZERO, self / x, sel(below, q - Self::ONE, q))
     }
     /// self · a + b, rounded once.
     fn mul_add_(self, a: Self, b: Self) -> Self;

@@ -44,6 +44,9 @@ struct Job<'a, T> {
 
 /// `dw[o, c, tap] = sum over images and pixels of dy[o, pixel] * x[c, pixel at tap]`.
 pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    if dw.is_empty() {
+        return;
+    }
     let channels = g.in_channels / g.groups;
     let outs = g.out_channels / g.groups;
     let axes = [0, 1, 2].map(|d| Axis::forward(&g.windows[d]));

@@ -139,7 +139,7 @@ impl Tensor {
     fn logsumexp_axes(&self, op: &'static str, axes: Axes) -> Tensor {
         let x = self.cast(float_of(self.dtype()).compute());
         if axes.iter().any(|&a| self.dims()[a] == 0) {
-            return x.exp().sum_axes(op, axes).log();
+            return x.exp().sum_axes(op, axes).log().cast(float_of(self.dtype()));
         }
         // Shifted by the largest, which cancels in the gradient; -inf and inf rows must not become NaN.
         let m = x.detach().max_axes(op, axes.clone());

@@ -324,6 +324,10 @@ fn binary(op: BinaryOp, a: &Val, b: &Val, common: DType) -> Val {
         _ => (common, common),
     };
     let (a, b) = (&a.cast(input), &b.cast(input));
+    // A whole number may be too large for a half.
+    if a.lo.iter().chain(&b.lo).chain(&a.hi).chain(&b.hi).any(|v| !v.is_finite()) {
+        return zip(a, b, out, |_, _| ANY);
+    }
     let point = |x: (f64, f64)| x.0 == x.1;
     // From "certainly" and "certainly not".
     let truth = |yes: bool, no: bool| (yes as u8 as f64, !no as u8 as f64);
@@ -346,8 +350,13 @@ fn binary(op: BinaryOp, a: &Val, b: &Val, common: DType) -> Val {
                 out,
                 whole(|x, y| if (0..40).contains(&y) { x.wrapping_pow(y as u32) } else { i64::MAX }),
             )),
-            Fmod => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { x % y }))),
-            Remainder => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { x - y * floor_div(x, y) }))),
+            Fmod => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { x.wrapping_rem(y) }))),
+            Remainder => Some(zip(
+                a,
+                b,
+                out,
+                whole(|x, y| if y == 0 { 0 } else { x.wrapping_sub(y.wrapping_mul(floor_div(x, y))) }),
+            )),
             FloorDivide => Some(zip(a, b, out, whole(|x, y| if y == 0 { 0 } else { floor_div(x, y) }))),
             BitwiseAnd => Some(zip(a, b, out, whole(|x, y| x & y))),
             BitwiseOr => Some(zip(a, b, out, whole(|x, y| x | y))),
@@ -467,6 +476,12 @@ fn reduce(r: Reduction, x: &Val, axes: &[usize], keep: bool) -> Val {
                 Reduction::Sum => total,
                 Reduction::Mean => (total.0 / n, total.1 / n),
                 Reduction::Prod => {
+                    // Parts may overflow where the whole does not.
+                    let largest =
+                        m.iter().map(|&k| x.lo[k].abs().max(x.hi[k].abs()).max(1.0)).product::<f64>();
+                    if largest.is_nan() || largest > 1e30 {
+                        return ANY;
+                    }
                     let p = m.iter().fold((1.0, 1.0), |p, &k| corners(p, (x.lo[k], x.hi[k]), |a, b| a * b));
                     let slack = if d.is_float() { (n + 4.0) * unit * p.0.abs().max(p.1.abs()) } else { 0.0 };
                     (p.0 - slack, p.1 + slack)
