@@ -119,8 +119,12 @@ impl Grads {
     }
     /// Square root of the sum of squares of all gradients: the norm that clipping looks at.
     pub fn norm(&self) -> Tensor {
-        let squares: Vec<Tensor> =
-            self.entries.iter().filter_map(|e| e.grad.as_ref()).map(|g| g.square().sum(..)).collect();
+        let squares: Vec<Tensor> = self
+            .entries
+            .iter()
+            .filter_map(|e| e.grad.as_ref())
+            .map(|g| g.cast(g.dtype().compute()).square().sum(..))
+            .collect();
         match squares.first() {
             None => Tensor::full((), 0.0),
             Some(_) => Tensor::stack(&squares.iter().collect::<Vec<_>>(), 0).sum(..).sqrt(),

@@ -36,7 +36,8 @@ impl Ema {
 
     /// Takes in the model's weights as they are now.
     pub fn update<M: Module + ?Sized>(&mut self, model: &M) -> Result<()> {
-        let params: Vec<String> = model.parameters().into_iter().map(|(n, _)| n).collect();
+        // By what is not a parameter: a tied one has several names, of which `parameters` gives the first.
+        let buffers: Vec<String> = model.buffers().into_iter().map(|(n, _)| n).collect();
         let now = model.state_dict();
         if now.len() != self.averages.len() {
             return Err(Error::new(ErrorKind::State, "Ema", "the model is not the one the averages are of"));
@@ -47,7 +48,7 @@ impl Ema {
                 .zip(&now)
                 .map(|((_, avg), (name, w))| {
                     let w = w.detach();
-                    if params.contains(name) { avg * self.decay + w * (1.0 - self.decay) } else { w }
+                    if buffers.contains(name) { w } else { avg * self.decay + w * (1.0 - self.decay) }
                 })
                 .collect()
         });

@@ -138,6 +138,18 @@ impl Optimizer {
                 .operand(&shape, e.param.dtype())
                 .operand(grad.shape(), grad.dtype()));
             }
+            if let Some(slots) = self.state.get(&e.name).map(|s| &s.slots.tensors)
+                && let Some(odd) = slots.iter().find(|t| *t.shape() != shape)
+            {
+                return Err(Error::new(
+                    ErrorKind::Shape,
+                    "step",
+                    format!("the state of {} has another shape", e.name),
+                )
+                .operand(&shape, e.param.dtype())
+                .operand(odd.shape(), odd.dtype())
+                .help("the optimizer's state was loaded from another model"));
+            }
             updates.push((e, grad.detach(), self.options_of(&e.name, &shape)));
         }
         self.steps += 1;

@@ -184,7 +184,7 @@ impl Schedule {
             Schedule::Sequential { parts, milestones } => {
                 let k = milestones.iter().filter(|&&m| step >= m).count().min(parts.len().saturating_sub(1));
                 let start = if k == 0 { 0 } else { milestones[k - 1] };
-                parts.get(k).map_or(base, |p| p.lr(base, step - start))
+                parts.get(k).map_or(base, |p| p.lr(base, step.saturating_sub(start)))
             }
         }
     }

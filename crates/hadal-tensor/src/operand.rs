@@ -99,6 +99,14 @@ pub(crate) fn dim_error(op: &'static str, t: &Tensor, dim: isize) -> Error {
     Error::new(ErrorKind::Index, op, message).operand(t.shape(), t.dtype())
 }
 
+/// The error for a place where no new dimension can be put: there is one place more than dimensions.
+pub(crate) fn new_dim_error(op: &'static str, t: &Tensor, dim: isize) -> Error {
+    let rank = t.rank() as isize;
+    let message =
+        format!("a new dimension at {dim} is out of range: {} to {rank} for this tensor", -rank - 1);
+    Error::new(ErrorKind::Index, op, message).operand(t.shape(), t.dtype())
+}
+
 /// A dimension counted from the front.
 pub(crate) fn resolve_dim(op: &'static str, t: &Tensor, dim: isize) -> Result<usize, Error> {
     let rank = t.rank() as isize;

@@ -150,20 +150,29 @@ impl Pending {
         if let Some(v) = self.tensor.0.value() {
             inner.current = Tensor::from_value(v, self.tensor.dtype(), false);
         }
-        // A newer update that came meanwhile stays.
+        self.done = true;
         if inner.pending.as_ref().is_some_and(|p| p.same(&self.tensor)) {
             inner.pending = None;
+        } else if inner.pending.is_some() {
+            // A newer update that came meanwhile waits for the next evaluation.
+            drop(inner);
+            lock(&PENDING).push(Arc::downgrade(&self.cell));
         }
-        self.done = true;
     }
 }
 
 impl Drop for Pending {
-    /// The evaluation failed: the state goes back to its last good value. Keeping the update would
-    /// fail every later evaluation.
+    /// The update itself cannot be computed: the state goes back to its last good value. Keeping it
+    /// would fail every later evaluation.
     fn drop(&mut self) {
         if !self.done {
-            lock(&self.cell.inner).pending = None;
+            let mut inner = lock(&self.cell.inner);
+            if inner.pending.as_ref().is_some_and(|p| p.same(&self.tensor)) {
+                inner.pending = None;
+            } else if inner.pending.is_some() {
+                drop(inner);
+                lock(&PENDING).push(Arc::downgrade(&self.cell));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Shape, Tag};
 use std::cell::RefCell;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A multi-dimensional array, or the promise of one.
@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub tag: Option<Tag>,
     pub location: &'static Location<'static>,
     pub region: Option<Arc<scope::Region>>,
+    /// It had inputs through which gradients flow, and has forgotten them.
+    cut: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -130,9 +132,16 @@ impl Node {
     pub fn take_value(&self) -> Option<Value> {
         self.state().value.take()
     }
+    /// Whether gradients once flowed through this node to inputs it has forgotten.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Relaxed)
+    }
     /// Forgets the inputs: the node becomes a leaf.
     pub fn release(&self) {
         let inputs = std::mem::take(&mut self.state().inputs);
+        if !self.stop && self.dtype.is_float() && inputs.iter().any(|i| i.dtype().is_float()) {
+            self.cut.store(true, Relaxed);
+        }
         bury(inputs);
     }
 }
@@ -180,6 +189,7 @@ impl Tensor {
             tag: origin.tag,
             location: origin.location,
             region: scope::region(),
+            cut: AtomicBool::new(false),
             state: Mutex::new(State { inputs, value: None }),
         }));
         if scope::eager_enabled()
@@ -222,6 +232,7 @@ impl Tensor {
             tag: None,
             location: Location::caller(),
             region: None,
+            cut: AtomicBool::new(false),
             state: Mutex::new(State { inputs: Inputs::new(), value }),
         }))
     }
@@ -259,6 +270,7 @@ impl Tensor {
             tag: n.tag.clone(),
             location: n.location,
             region: None,
+            cut: AtomicBool::new(false),
             state: Mutex::new(State { inputs, value: None }),
         }))
     }

@@ -202,3 +202,55 @@ fn indices_out_of_range_are_found_when_evaluated() {
     let e = x.index_select(0, &Tensor::from_slice(&[0i64, 5])).eval().unwrap_err().to_string();
     assert!(e.contains('5') && e.contains('3') && e.contains("semantics.rs:"), "{e}");
 }
+
+#[test]
+fn a_path_cut_by_an_evaluation_is_an_error_and_never_half_a_gradient() {
+    let x = Tensor::from_slice(&[0.5f32, 1.0]);
+    let h = x.exp();
+    h.eval().unwrap(); // h forgets that it came from x
+    let y = (&h * &x).sum(..);
+    let e = grad(&y, &[&x]).unwrap_err().to_string();
+    assert!(e.starts_with("grad: the way back is incomplete: the result of exp was evaluated"), "{e}");
+    // By what came after, or by what is followed, nothing is missing.
+    assert_eq!(vec(&grad(&y, &[&h]).unwrap()[0]), [0.5, 1.0]);
+    let x = x.requires_grad();
+    let h = x.exp();
+    h.eval().unwrap();
+    let g = grad(&(&h * &x).sum(..), &[&x]).unwrap().remove(0);
+    let want: Vec<f32> = [0.5f32, 1.0].iter().map(|v| (1.0 + v) * v.exp()).collect();
+    assert!(vec(&g).iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[test]
+fn an_update_of_state_survives_the_failure_of_something_else() {
+    let state = State::new(Tensor::zeros([2], DType::F32));
+    state.update(state.get() + 1.0);
+    let unrelated = Tensor::ones([2], DType::F32).gather(0, &Tensor::from_slice(&[7i64, 0]));
+    assert!(unrelated.eval().is_err());
+    assert_eq!(vec(&state.get()), [1.0, 1.0]);
+    assert!(state.get().is_evaluated());
+}
+
+#[test]
+fn numbers_that_do_not_fit_an_integer_dtype_are_errors_and_comparisons_are_exact() {
+    let x = Tensor::from_slice(&[5u8]);
+    assert!((&x + 300).eval().unwrap_err().to_string().starts_with("add: 300 does not fit u8"));
+    assert!(x.masked_fill(&Tensor::new([true]), 300).eval().is_err());
+    assert_eq!(x.ge(256).to_vec::<bool>().unwrap(), [false]);
+    assert_eq!(Tensor::from_slice(&[5i32]).lt(3_000_000_000i64).to_vec::<bool>().unwrap(), [true]);
+    assert_eq!(Tensor::arange(i64::MAX - 2, i64::MAX, 1).dims(), [2]);
+}
+
+#[test]
+fn second_derivatives_of_products_with_zeros_and_gradients_of_repeated_writes() {
+    let x = Tensor::from_slice(&[0.0f64, 2.0, 3.0]);
+    let g = grad(&x.prod(..), &[&x]).unwrap().remove(0);
+    assert_eq!(g.to_vec::<f64>().unwrap(), [6.0, 0.0, 0.0]);
+    let row = grad(&g.select(0, 1), &[&x]).unwrap().remove(0);
+    assert_eq!(row.to_vec::<f64>().unwrap(), [3.0, 0.0, 0.0]);
+    let src = Tensor::from_slice(&[1.0f32, 2.0]);
+    let y = Tensor::zeros([1], DType::F32).scatter(0, &Tensor::from_slice(&[0i64, 0]), &src);
+    assert_eq!(vec(&grad(&y.sum(..), &[&src]).unwrap()[0]), [0.0, 1.0]);
+    let flat = Tensor::ones([4], DType::F32);
+    assert_eq!(vec(&grad(&flat.std(.., 1), &[&flat]).unwrap()[0]), [0.0; 4]);
+}

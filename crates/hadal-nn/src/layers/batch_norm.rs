@@ -104,6 +104,10 @@ impl<const N: usize> BatchNorm<N> {
         else {
             return;
         };
+        // The batch failed: it is not counted either.
+        if mean.is_poisoned() || var.is_poisoned() {
+            return;
+        }
         no_grad(|| {
             let seen = n.get() + 1;
             let var = var * (count as f64 / (count - 1) as f64);

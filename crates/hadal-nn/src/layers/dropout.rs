@@ -25,8 +25,8 @@ fn drop_out(name: &'static str, x: &Tensor, mask_shape: &[usize], p: f64, cx: &C
         return x.clone();
     }
     match mask(name, x, mask_shape, p, cx) {
-        // With p = 1 nothing is kept and the factor does not matter.
-        Ok(keep) => keep.where_(x * (1.0 / (1.0 - p).max(f64::MIN_POSITIVE)), 0.0).cast(x.dtype()),
+        // With p = 1 nothing is kept; an infinite factor would make the gradient 0·∞.
+        Ok(keep) => keep.where_(x * if p < 1.0 { 1.0 / (1.0 - p) } else { 1.0 }, 0.0).cast(x.dtype()),
         Err(bad) => bad,
     }
 }
@@ -171,7 +171,8 @@ impl Forward for AlphaDropout {
             return x.clone();
         }
         if p == 1.0 {
-            return Tensor::zeros_like(x);
+            // All zeros, and a gradient of zeros.
+            return x.masked_fill(&Tensor::full(x.dims().to_vec(), true), 0.0);
         }
         // So that the variance p·LIMIT²·(1-p) + (1-p) becomes 1 and the mean 0.
         let scale = 1.0 / ((LIMIT * LIMIT * p + 1.0) * (1.0 - p)).sqrt();

@@ -253,7 +253,8 @@ impl<const N: usize> Forward for LazyBatchNorm<N> {
         if x.is_poisoned() {
             return x.clone();
         }
-        if x.rank() < 2 {
+        // A wrong input must not settle the size.
+        if !(x.rank() == N + 2 || (N == 1 && x.rank() == 2)) {
             let _layer = cx.enter(&self.tag);
             let message = format!("the input has {} dimensions, {} are needed", x.rank(), N + 2);
             return wrong(ErrorKind::Shape, Self::NAME, message, &[x], "the input is [n, c, ..]");

@@ -98,6 +98,25 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
     for x in xs {
         wanted.insert(x.0.id, ());
     }
+    // A node that was evaluated and has forgotten its inputs may have led to an x. What is followed
+    // (`requires_grad`, parameters) keeps its graph, so then only a graph that was given up counts.
+    let cut = nodes.iter().map(|(t, _)| t).find(|t| {
+        let may_lead = |x: &&Tensor| !x.0.tracked && x.0.id < t.0.id;
+        t.0.is_cut() && !wanted.contains_key(&t.0.id) && (t.0.tracked || xs.iter().any(may_lead))
+    });
+    if let Some(t) = cut {
+        let what = format!(
+            "the way back is incomplete: the result of {} was evaluated and its graph forgotten",
+            t.0.op.name()
+        );
+        return Err(Error::new(ErrorKind::State, "grad", what)
+            .operand(t.shape(), t.dtype())
+            .at(t.0.location, t.0.tag.clone())
+            .help(
+                "mark what you differentiate by with .requires_grad() before using it; a loss whose gradients \
+                 were computed is spent: build it again",
+            ));
+    }
     // Which nodes lie on a path from an x: inputs are older than their users, so one pass by age.
     let mut on_path: IdMap<()> = IdMap::default();
     for (t, inputs) in &nodes {

@@ -53,6 +53,8 @@ pub enum Padding {
     Same,
     /// None.
     Valid,
+    /// A word that is neither "same" nor "valid": an error at the call.
+    Unknown(String),
 }
 impl<T: Into<Spatial>> From<T> for Padding {
     fn from(n: T) -> Padding {
@@ -60,9 +62,13 @@ impl<T: Into<Spatial>> From<T> for Padding {
     }
 }
 impl From<&str> for Padding {
-    /// `"same"`; anything else is read as `"valid"` by the type system's leave, so prefer the variants.
+    /// `"same"` or `"valid"`.
     fn from(s: &str) -> Padding {
-        if s == "same" { Padding::Same } else { Padding::Valid }
+        match s {
+            "same" => Padding::Same,
+            "valid" => Padding::Valid,
+            other => Padding::Unknown(other.to_owned()),
+        }
     }
 }
 
@@ -312,6 +318,12 @@ fn conv_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Co
         let reach = c.dilation[d].saturating_mul(c.kernel[d] - 1).saturating_add(1);
         let (lo, hi) = match &o.padding {
             Padding::Valid => (0, 0),
+            Padding::Unknown(word) => {
+                return problem(
+                    format!("padding {word:?} is not known"),
+                    "use \"same\", \"valid\" or numbers",
+                );
+            }
             Padding::Same if c.stride[d] != 1 => {
                 return problem("same padding needs stride 1", "pad by numbers instead");
             }
@@ -368,6 +380,9 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
     };
     let pad = match &o.padding {
         Padding::Valid => vec![0; n],
+        Padding::Unknown(word) => {
+            return problem(format!("padding {word:?} is not known"), "use \"valid\" or numbers");
+        }
         Padding::Same => {
             return problem("same padding is not defined for transposed convolutions", "pad by numbers");
         }

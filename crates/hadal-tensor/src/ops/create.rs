@@ -225,7 +225,13 @@ impl Tensor {
         let (a, b, s) = (start.into(), end.into(), step.into());
         let float = [a, b, s].iter().any(|v| matches!(v, Scalar::F(_)));
         let dtype = if float { DType::F32 } else { DType::I64 };
-        let count = ((b.to_f64() - a.to_f64()) / s.to_f64()).ceil();
+        let count = if float || s.to_i64() == 0 {
+            ((b.to_f64() - a.to_f64()) / s.to_f64()).ceil()
+        } else {
+            // Exact where f64 is not.
+            let (a, b, s) = (a.to_i64() as i128, b.to_i64() as i128, s.to_i64() as i128);
+            ((b - a + s - s.signum()) / s) as f64
+        };
         if s.to_f64() == 0.0 || !count.is_finite() {
             let e =
                 Error::new(ErrorKind::Value, "arange", format!("no range from {a} to {b} in steps of {s}"));
@@ -241,6 +247,10 @@ impl Tensor {
     /// `n` evenly spaced f32 from `start` to `end`, both included.
     #[track_caller]
     pub fn linspace(start: f64, end: f64, n: usize) -> Tensor {
+        if !possible(&Shape::from(n), DType::F32) {
+            let shape = Shape::from(n);
+            return Tensor::poison(too_large("linspace", &shape, DType::F32), &ones_of(&shape), DType::F32);
+        }
         let step = if n > 1 { (end - start) / (n - 1) as f64 } else { 0.0 };
         Tensor::create(Op::Arange(Scalar::F(start), Scalar::F(step)), Shape::from(n), DType::F32)
     }
@@ -373,7 +383,7 @@ impl Tensor {
     /// The value in row-major order.
     pub(crate) fn dense(&self) -> Result<Value> {
         let v = self.force()?;
-        if v.layout.is_contiguous() { Ok(v) } else { plan::copy(&v, self.dtype()) }
+        if v.layout.is_contiguous() { Ok(v) } else { plan::copy(self.0.op.name(), &v, self.dtype()) }
     }
 
     /// All elements as numbers.

@@ -14,7 +14,10 @@ impl Tensor {
         if index.is_poisoned() {
             return Err(index.clone());
         }
-        let axis = resolve_dim(op, self, dim).map_err(|e| self.fail(e, self.dtype()))?;
+        let axis = match resolve_dim(op, self, dim) {
+            Ok(a) => a,
+            Err(e) => return Err(self.fail(e, self.dtype())),
+        };
         if !index.dtype().is_int() {
             let e = Error::new(ErrorKind::DType, op, "indices must be integers")
                 .operand(self.shape(), self.dtype())
@@ -73,7 +76,10 @@ impl Tensor {
             Ok(ok) => ok,
             Err(t) => return t,
         };
-        if src.dtype() != self.dtype() && !src.is_poisoned() {
+        if src.is_poisoned() && !self.is_poisoned() {
+            return src.clone();
+        }
+        if src.dtype() != self.dtype() {
             let e = Error::new(ErrorKind::DType, op, "the source must have the tensor's dtype")
                 .operand(self.shape(), self.dtype())
                 .operand(src.shape(), src.dtype());
@@ -139,6 +145,9 @@ impl Tensor {
             Ok(ok) => ok,
             Err(t) => return t,
         };
+        if src.is_poisoned() && !self.is_poisoned() {
+            return src.clone();
+        }
         let mut want = self.shape().clone();
         want[axis] = index.numel();
         if index.rank() != 1 || src.shape() != &want || src.dtype() != self.dtype() {
@@ -171,8 +180,16 @@ pub(crate) fn gather_vjp(axis: usize, x: &Tensor, index: &Tensor, g: &Tensor) ->
 
 pub(crate) fn scatter_vjp(axis: usize, add: bool, x: &Inputs, g: &Tensor) -> Grads {
     let index = &x[1];
-    let base = if add { g.clone() } else { g.scatter_value(axis as isize, index, 0) };
-    smallvec![Some(base), None, Some(g.gather(axis as isize, index))]
+    let dim = axis as isize;
+    let mut src = g.gather(dim, index);
+    if add {
+        return smallvec![Some(g.clone()), None, Some(src)];
+    }
+    // Of several writes to one place only the last counts: see which one that was.
+    let writes = Tensor::arange(0, index.numel(), 1).reshape(index.shape());
+    let last = Tensor::zeros(g.shape(), DType::I64).scatter(dim, index, &writes);
+    src = src.zero_unless(&last.gather(dim, index).eq(&writes));
+    smallvec![Some(g.scatter_value(dim, index, 0)), None, Some(src)]
 }
 
 pub(crate) fn index_select_vjp(axis: usize, x: &Tensor, index: &Tensor, g: &Tensor) -> Tensor {

@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use crate::autodiff::Grads;
-use crate::operand::{Operand, ShapeArg, dim_error, resolve_dim, result_type};
+use crate::operand::{Operand, ShapeArg, dim_error, new_dim_error, resolve_dim, result_type};
 use crate::scope::composed;
 use crate::tensor::{Inputs, possible, too_large};
 use hadal_core::ops::{Axes, Op};
@@ -73,6 +73,10 @@ impl Tensor {
         if tensors.is_empty() {
             let e = Error::new(ErrorKind::Value, "stack", "no tensors to join");
             return Tensor::poison(e, &[0].into(), DType::F32);
+        }
+        let rank = tensors[0].rank() as isize;
+        if !(-rank - 1..=rank).contains(&dim) {
+            return tensors[0].fail(new_dim_error("stack", tensors[0], dim), tensors[0].dtype());
         }
         let raised: Vec<Tensor> = composed(|| tensors.iter().map(|t| t.unsqueeze(dim)).collect());
         if let Some(bad) = raised.iter().find(|t| t.is_poisoned()) {

@@ -96,6 +96,18 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Tensor {
 #[track_caller]
 pub(crate) fn binary(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
     let common = result_type(&[a, b]);
+    // A comparison with a number that the integer dtype cannot hold is decided in i64.
+    let common = match (op.kind(), misfit(a, common).or(misfit(b, common))) {
+        (Kind::Compare, Some(_)) => DType::I64,
+        // Negative numbers wrap in u8 arithmetic, as in PyTorch: the result is the same modulo 256.
+        (_, Some(s)) if !(common == DType::U8 && (-255..0).contains(&s.to_i64())) => {
+            let e = Error::new(ErrorKind::Value, op.name(), format!("{s} does not fit {common}")).help(
+                format!("cast the tensor to a wider dtype first: .cast(DType::I64) instead of {common}"),
+            );
+            return failed(e, a, b, common);
+        }
+        _ => common,
+    };
     let (input, out) = match op.kind() {
         Kind::Float => (float_of(common), float_of(common)),
         Kind::Compare => (common, DType::Bool),
@@ -116,6 +128,14 @@ pub(crate) fn binary(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
     };
     let inputs = smallvec![adapt(a, &shape, input), adapt(b, &shape, input)];
     Tensor::make(Op::Binary(op), inputs, shape, out)
+}
+
+/// A whole number that would wrap in this integer dtype.
+fn misfit(o: &Operand, dtype: DType) -> Option<Scalar> {
+    match o {
+        Operand::Scalar(s @ Scalar::I(v)) if dtype.is_int() && s.cast(dtype) != Scalar::I(*v) => Some(*s),
+        _ => None,
+    }
 }
 
 fn dtype_problem(op: BinaryOp, common: DType) -> Option<String> {
@@ -225,6 +245,12 @@ impl Tensor {
             let e = Error::new(ErrorKind::DType, "masked_fill", "the mask must be bool")
                 .operand(self.shape(), self.dtype())
                 .operand(mask.shape(), mask.dtype());
+            return self.fail(e, self.dtype());
+        }
+        if misfit(&Operand::Scalar(value), self.dtype()).is_some() {
+            let e =
+                Error::new(ErrorKind::Value, "masked_fill", format!("{value} does not fit {}", self.dtype()))
+                    .operand(self.shape(), self.dtype());
             return self.fail(e, self.dtype());
         }
         mask.where_(Operand::Scalar(value.cast(self.dtype())), self).cast(self.dtype())

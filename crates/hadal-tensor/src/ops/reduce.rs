@@ -185,7 +185,13 @@ impl Tensor {
     }
     #[track_caller]
     fn std_axes(&self, op: &'static str, axes: Axes, correction: usize) -> Tensor {
-        self.var_axes(op, axes, correction).sqrt()
+        let var = self.var_axes(op, axes, correction);
+        if var.is_poisoned() {
+            return var;
+        }
+        // The gradient at a variance of 0 is 0, as in PyTorch.
+        let zero = var.eq(0.0);
+        zero.where_(0.0, zero.where_(1.0, &var).sqrt())
     }
 
     /// Position (i64) of the largest element along `dim`; the first of equals, NaN before all.
@@ -217,13 +223,19 @@ impl Tensor {
     /// Largest elements along `dim` and where they are; the gradient goes to those places.
     #[track_caller]
     pub fn max_with_indices(&self, dim: isize) -> (Tensor, Tensor) {
-        let i = self.argmax(dim, true);
-        (self.gather(dim, &i).squeeze(dim), i.squeeze(dim))
+        self.taken_from(dim, self.argmax(dim, true))
     }
     /// Smallest elements along `dim` and where they are; the gradient goes to those places.
     #[track_caller]
     pub fn min_with_indices(&self, dim: isize) -> (Tensor, Tensor) {
-        let i = self.argmin(dim, true);
+        self.taken_from(dim, self.argmin(dim, true))
+    }
+    #[track_caller]
+    fn taken_from(&self, dim: isize, i: Tensor) -> (Tensor, Tensor) {
+        if self.rank() == 0 {
+            // The element itself.
+            return (if i.is_poisoned() { i.clone() } else { self.clone() }, i);
+        }
         (self.gather(dim, &i).squeeze(dim), i.squeeze(dim))
     }
 
@@ -273,18 +285,28 @@ pub(crate) fn vjp(op: ReduceOp, axes: &Axes, x: &Tensor, y: &Tensor, g: &Tensor)
             let share = g / hit.sum_axes("sum", axes.clone());
             hit * spread(&share)
         }
-        ReduceOp::Prod => {
-            // The product of the others: y/x, except around zeros. With one zero only its own place
-            // has others without a zero; with two none has.
-            let zero = x.eq(0.0);
-            let zeros = zero.sum_axes("sum", axes.clone());
-            let rest = zero.where_(1.0, x);
-            let others = rest.prod_axes("prod", axes.clone());
-            let none = spread(&zeros.eq(0).where_(&others, 0.0)) / &rest;
-            let one = zero.where_(spread(&zeros.eq(1).where_(&others, 0.0)), 0.0);
-            spread(g) * (none + one)
-        }
+        ReduceOp::Prod => return smallvec![product_tree(axes, x, g)],
         ReduceOp::Any | ReduceOp::All => return smallvec![None],
     };
     smallvec![Some(grad)]
+}
+
+/// The gradient of a product as that of the same product written as a tree of multiplications: right
+/// at zeros too, and in every order, where `y / x` would divide by zero.
+fn product_tree(axes: &Axes, x: &Tensor, g: &Tensor) -> Option<Tensor> {
+    let kept = (0..x.rank()).filter(|d| !axes.contains(d));
+    let order: Axes = kept.chain(axes.iter().copied()).collect();
+    let mut dims: Vec<usize> = g.dims().to_vec();
+    dims.push(axes.iter().map(|&a| x.dims()[a]).product());
+    let last = dims.len() - 1;
+    let mut tree = x.permute_axes(&order).reshape(&dims);
+    while tree.dims()[last] > 1 {
+        let n = tree.dims()[last];
+        let pairs = tree.narrow_axis(last, 0, n / 2, 1) * tree.narrow_axis(last, n / 2, n / 2, 1);
+        tree = match n % 2 {
+            0 => pairs,
+            _ => Tensor::cat(&[&pairs, &tree.narrow_axis(last, n - 1, 1, 1)], last as isize),
+        };
+    }
+    crate::vjp_or_none(&tree, &g.unsqueeze(-1).expand(tree.shape()), &[x]).ok()?.pop()?
 }

@@ -1,7 +1,7 @@
 //! Views: the same data under another layout.
 
 use crate::Tensor;
-use crate::operand::{ShapeArg, dim_error, resolve_dim, signed};
+use crate::operand::{ShapeArg, new_dim_error, resolve_dim, signed};
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::{SmallVec, smallvec};
 use hadal_core::{Error, ErrorKind, Scalar, Shape};
@@ -197,6 +197,9 @@ impl Tensor {
     /// Broadcast to the shape of another tensor.
     #[track_caller]
     pub fn expand_as(&self, other: &Tensor) -> Tensor {
+        if other.is_poisoned() && !self.is_poisoned() {
+            return other.clone();
+        }
         self.expand(other.shape())
     }
 
@@ -227,7 +230,7 @@ impl Tensor {
         let rank = self.rank() as isize;
         let d = if dim < 0 { dim + rank + 1 } else { dim };
         if !(0..=rank).contains(&d) {
-            return self.fail(dim_error("unsqueeze", self, dim), self.dtype());
+            return self.fail(new_dim_error("unsqueeze", self, dim), self.dtype());
         }
         let mut dims = self.dims().to_vec();
         dims.insert(d as usize, 1);

@@ -177,7 +177,8 @@ impl Exec {
             Some(layout) => Value { buffer: source.buffer, layout },
             // A reshape that strides cannot express.
             None => {
-                let dense = copy(&source, node.dtype)?;
+                let dense = copy(node.op.name(), &source, node.dtype)
+                    .map_err(|e| e.at(node.location, node.tag.clone()))?;
                 Value { layout: Layout::contiguous(node.shape.clone()), ..dense }
             }
         };
@@ -309,7 +310,7 @@ impl Exec {
         if !node.dtype.is_float() || matches!(node.op, Op::Fill(_)) || node.op.is_view() {
             return Ok(());
         }
-        let dense = copy(v, node.dtype)?;
+        let dense = copy(node.op.name(), v, node.dtype)?;
         let bad = match node.dtype {
             DType::F32 => dense.buffer.as_slice::<f32>().iter().position(|x| !x.is_finite()),
             DType::F64 => dense.buffer.as_slice::<f64>().iter().position(|x| !x.is_finite()),
@@ -329,9 +330,9 @@ impl Exec {
     }
 }
 
-/// A copy in row-major order.
-pub(crate) fn copy(v: &Value, dtype: DType) -> Result<Value> {
-    let mut buffer = allocate(v.layout.shape.numel(), dtype, "contiguous")?;
+/// A copy in row-major order, for operation `op`.
+pub(crate) fn copy(op: &'static str, v: &Value, dtype: DType) -> Result<Value> {
+    let mut buffer = allocate(v.layout.shape.numel(), dtype, op)?;
     let arg = Arg { data: Data::Buffer(&v.buffer), dtype, layout: &v.layout };
     backend::get().run_op(&Op::Copy, &[arg], Out { data: &mut buffer, dtype, shape: &v.layout.shape })?;
     Ok(Value { buffer: Arc::new(buffer), layout: Layout::contiguous(v.layout.shape.clone()) })

@@ -53,28 +53,35 @@ pub(crate) fn evaluate(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
     let pending = state::take_pending();
     let mut all: Vec<&Tensor> = roots.to_vec();
     all.extend(pending.iter().map(|p| p.value()));
-    if all.iter().any(|r| !r.is_evaluated()) {
-        let first = {
-            let _running = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
-            run(&all, release)
-        };
-        match first {
-            Err(e) if exec::is_given_away(&e) => {
-                let _alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
-                run(&all, release)?;
-            }
-            done => done?,
+    let outcome = compute(&all, release);
+    for p in pending {
+        // An evaluation that failed for other reasons must not cost a state its update.
+        if outcome.is_ok() || compute(&[p.value()], &[]).is_ok() {
+            p.commit();
         }
-    } else {
+    }
+    outcome
+}
+
+fn compute(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
+    if roots.iter().all(|r| r.is_evaluated()) {
         let _changing = exclusive();
         for r in release {
             r.0.release();
         }
+        return Ok(());
     }
-    for p in pending {
-        p.commit();
+    let first = {
+        let _running = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
+        run(roots, release)
+    };
+    match first {
+        Err(e) if exec::is_given_away(&e) => {
+            let _alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
+            run(roots, release)
+        }
+        done => done,
     }
-    Ok(())
 }
 
 /// What planning made of a graph, for tests and the curious.
