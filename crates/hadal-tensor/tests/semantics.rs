@@ -243,7 +243,7 @@ fn numbers_that_do_not_fit_an_integer_dtype_are_errors_and_comparisons_are_exact
 
 #[test]
 fn second_derivatives_of_products_with_zeros_and_gradients_of_repeated_writes() {
-    let x = Tensor::from_slice(&[0.0f64, 2.0, 3.0]);
+    let x = Tensor::from_slice(&[0.0f64, 2.0, 3.0]).requires_grad();
     let g = grad(&x.prod(..), &[&x]).unwrap().remove(0);
     assert_eq!(g.to_vec::<f64>().unwrap(), [6.0, 0.0, 0.0]);
     let row = grad(&g.select(0, 1), &[&x]).unwrap().remove(0);
