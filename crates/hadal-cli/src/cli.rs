@@ -14,13 +14,14 @@ Examples:
 Exit codes:
   0    done
   1    something failed; standard error says what and what to do
-  2    the command line was wrong
+  2    the command line or the configuration was wrong
   3    training diverged: the loss is not a finite number any more
   130  interrupted (Ctrl-C); what was trained so far is saved
 
 Environment:
   HADAL_CACHE  folder for downloaded data sets, else ~/.cache/hadal
-  NO_COLOR     when set, nothing is coloured";
+  NO_COLOR     when set, nothing is coloured
+  TERM         when it is dumb, plain lines: no colour, no bar that moves";
 
 /// Deep learning in one program: train, evaluate and use networks, with the same numbers every run.
 #[derive(Parser, Debug)]

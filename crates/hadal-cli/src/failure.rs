@@ -6,7 +6,7 @@ use std::fmt::Display;
 pub const OK: u8 = 0;
 /// Something failed: a file, a download, a shape.
 pub const ERROR: u8 = 1;
-/// The command line was wrong.
+/// The command line or the configuration was wrong.
 pub const USAGE: u8 = 2;
 /// The training diverged: the loss is not a number any more.
 pub const DIVERGED: u8 = 3;
@@ -55,6 +55,16 @@ impl Failure {
     pub fn code(mut self, code: u8) -> Failure {
         self.code = code;
         self
+    }
+
+    /// Whether the command line or the configuration was wrong.
+    pub fn is_usage(&self) -> bool {
+        self.code == USAGE
+    }
+
+    /// What is wrong, for programs: a status and the message.
+    pub fn status(&self) -> (&'static str, &str) {
+        (if self.code == DIVERGED { "diverged" } else { "failed" }, &self.message)
     }
 
     /// Prints the failure on standard error and returns the exit code.

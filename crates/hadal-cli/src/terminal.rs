@@ -6,7 +6,12 @@ use std::io::{IsTerminal, Write};
 
 fn color_wanted() -> bool {
     // https://no-color.org: present and not empty.
-    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && !dumb()
+}
+
+/// Whether the terminal understands no escapes: neither colour nor bars that move.
+pub fn dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|v| v == "dumb")
 }
 
 /// Whether standard error takes colour.

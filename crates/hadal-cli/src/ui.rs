@@ -1,5 +1,6 @@
 //! How a training run looks: a bar on a terminal, lines elsewhere, JSON for programs.
 
+use crate::failure::Failure;
 use crate::table::grouped;
 use crate::terminal;
 use hadal::train::metrics::Record;
@@ -200,6 +201,7 @@ fn short(d: Duration) -> String {
 #[derive(Default)]
 pub struct JsonLines {
     log_every: u64,
+    failed: Option<Failure>,
 }
 
 /// The last line.
@@ -211,9 +213,23 @@ struct End<'a> {
 }
 
 impl JsonLines {
-    fn put(&self, value: &impl Serialize) {
-        // A closed pipe must not end the training; the exit code tells how that went.
-        let _ = terminal::print_json(value);
+    fn put(&mut self, value: &impl Serialize) {
+        // Output that is lost must not end the training; the exit code tells at the end.
+        if let (Err(e), None) = (terminal::print_json(value), &self.failed) {
+            self.failed = Some(e);
+        }
+    }
+
+    /// Why a line could not be written, the first of them; a quiet end when the reader went away.
+    pub fn failed(&mut self) -> Option<Failure> {
+        self.failed.take()
+    }
+
+    /// The last line of a run that failed.
+    pub fn end(failure: &Failure) {
+        let (status, error) = failure.status();
+        // The failure itself is on its way to standard error and the exit code.
+        let _ = terminal::print_json(&json!({ "event": "end", "status": status, "error": error }));
     }
 }
 

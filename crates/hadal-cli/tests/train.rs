@@ -102,6 +102,31 @@ fn divergence_has_its_own_exit_code() {
     );
 }
 
+#[test]
+fn json_ends_with_an_object_when_the_run_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = |args: &[&str], code: i32| -> Value {
+        let said = run_in(dir.path(), args);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        serde_json::from_str(said.out.lines().last().unwrap()).unwrap()
+    };
+    let v = last(&["train", "--model=linear-regression", "--lr=1e8", "--no-artifacts", "--json"], 3);
+    assert_eq!((&v["event"], &v["status"]), (&"end".into(), &"diverged".into()));
+    assert!(v["error"].as_str().unwrap().starts_with("training diverged at step "), "{v}");
+    let v = last(&train(&["--data=mnist", "--data-dir=nowhere", "--json"]), 1);
+    assert_eq!((&v["event"], &v["status"]), (&"end".into(), &"failed".into()));
+    assert!(v["error"].as_str().unwrap().contains("nowhere"), "{v}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn json_that_cannot_be_written_is_told() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let said = finish(hadal(&train(&["--no-artifacts", "--max-steps=2", "--json"])).stdout(full));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.err, "error: cannot write to standard output: No space left on device (os error 28)\n");
+}
+
 /// What is wrong, the exit code, and the message.
 #[test]
 fn bad_inputs() {
@@ -110,6 +135,7 @@ fn bad_inputs() {
     std::fs::write(d.join("typo.toml"), "epochs = 2\n# more\nlearning_rte = 1\nlr = 0.1\n").unwrap();
     std::fs::write(d.join("broken.toml"), "epochs = 2\nlr = = 1\n").unwrap();
     std::fs::write(d.join("wrong.toml"), "epochs = \"many\"\n").unwrap();
+    std::fs::write(d.join("latin.toml"), b"model = \"caf\xe9\"\n").unwrap();
     std::fs::create_dir(d.join("full")).unwrap();
     std::fs::write(d.join("full/thesis.tex"), "").unwrap();
     assert_eq!(run_in(d, &train(&["--quiet", "--out", "done"])).code, Some(0));
@@ -120,7 +146,7 @@ fn bad_inputs() {
         (
             &["--config", "typo.toml"],
             2,
-            "typo.toml, line 3: there is no field 'learning_rte'; possible are model, ".into(),
+            "typo.toml, line 3: there is no field 'learning_rte' (did you mean 'lr'?)\n".into(),
         ),
         (&["--config", "broken.toml"], 2, "broken.toml, line 2: ".into()),
         (
@@ -128,7 +154,27 @@ fn bad_inputs() {
             2,
             "wrong.toml, line 1: epochs: 'many' is not a whole number of at least 0\n".into(),
         ),
-        (&["--config", "nowhere.toml"], 1, "cannot read the configuration nowhere.toml: ".into()),
+        (&["--config", "nowhere.toml"], 2, "cannot read the configuration nowhere.toml: ".into()),
+        (&["--config", "full"], 2, "cannot read the configuration full: ".into()),
+        (&["--config", "latin.toml"], 2, "cannot read the configuration latin.toml: ".into()),
+        (&["--out", ""], 2, "out: an empty name cannot be; name a folder, or leave it out\n".into()),
+        (&["--early-stop", "0"], 2, "early-stop: 0 cannot be; wait for at least 1 epoch".into()),
+        (&["--ema", "1"], 2, "ema: 1 cannot be; use a number from 0 to below 1\n".into()),
+        (
+            &["--lr-milestones", "3,2"],
+            2,
+            "lr-milestones: an unsorted list cannot be; name the epochs in rising order".into(),
+        ),
+        (
+            &["--optimizer", "sgd", "--nesterov"],
+            2,
+            "nesterov: momentum 0 cannot be; Nesterov's momentum needs --momentum above 0".into(),
+        ),
+        (
+            &["--optimizer", "sgd", "--nesterov", "--momentum", "0.9", "--dampening", "0.1"],
+            2,
+            "nesterov: dampening 0.1 cannot be; Nesterov's momentum needs dampening 0".into(),
+        ),
         (&["--epochs", "0"], 2, "epochs: 0 cannot be; train for at least 1\n".into()),
         (&["--epochs", "-1"], 2, "--epochs: '-1' is not a whole number of at least 0\n".into()),
         (&["--lr", "fast"], 2, "--lr: 'fast' is not a finite number\n".into()),
@@ -139,13 +185,17 @@ fn bad_inputs() {
         (&["--optimizer", "adamm"], 2, "invalid value 'adamm' for '--optimizer <NAME>'".into()),
         (
             &["--model", "lennet"],
-            1,
+            2,
             format!("model: there is no model named 'lennet' (did you mean 'lenet'?)\n  help: {known}\n"),
         ),
-        (&["--model", "mlp", "--hidden", "0"], 1, "build: a model for ModelOptions".into()),
+        (
+            &["--model", "mlp", "--hidden", "0"],
+            2,
+            "hidden: 0 cannot be; a hidden layer has at least 1 unit\n".into(),
+        ),
         (
             &["--data", "mnits"],
-            1,
+            2,
             "there is no data set named 'mnits' (did you mean 'mnist'?); known are digits, ".into(),
         ),
         (
@@ -212,7 +262,7 @@ fn bad_inputs() {
     let mut left: Vec<String> =
         std::fs::read_dir(d).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["broken.toml", "damaged", "done", "full", "typo.toml", "wrong.toml"]);
+    assert_eq!(left, ["broken.toml", "damaged", "done", "full", "latin.toml", "typo.toml", "wrong.toml"]);
     assert_eq!(std::fs::read_dir(d.join("full")).unwrap().count(), 1);
 }
 

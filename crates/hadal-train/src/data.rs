@@ -153,7 +153,7 @@ impl Places {
 /// # Errors
 /// An unknown name, missing or damaged files, or a model that does not fit the data.
 pub fn load(config: &Config, places: &Places, progress: &mut dyn FnMut(FetchEvent<'_>)) -> Result<TrainData> {
-    let output = hadal_zoo::model(&config.model)?.output;
+    let output = hadal_zoo::model(&config.model).map_err(|e| TrainError::config(e.to_string()))?.output;
     let linear = config.data.trim().eq_ignore_ascii_case(LINEAR);
     if linear != (output == Output::Values) {
         let (gives, fits) = match output {
@@ -199,7 +199,7 @@ fn image_data(
     places: &Places,
     progress: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<TrainData> {
-    let spec = named_set(&config.data)?;
+    let spec = named_set(&config.data).map_err(|e| TrainError::config(e.to_string()))?;
     let raw = places.load(spec.name, Split::Train, progress)?;
     let input = input_of(spec, &raw);
     let plain = raw.normalize(spec.mean, spec.std)?;

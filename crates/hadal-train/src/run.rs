@@ -51,25 +51,33 @@ impl RunFolder {
     pub fn result(&self) -> PathBuf {
         self.root.join("result.json")
     }
+    /// Locked by the process that trains the run; the lock ends with the process, the file stays.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
     /// A picture by name.
     pub fn picture(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Makes the folder for a new run.
+    /// Makes the folder for a new run, and locks it.
     ///
     /// # Errors
     /// There is something already, or it cannot be made.
-    pub(crate) fn create(&self) -> Result<()> {
-        if self.config().exists() {
-            return Err(TrainError::run(
+    pub(crate) fn create(&self) -> Result<Lock> {
+        let no_run = || {
+            if !self.config().exists() {
+                return Ok(());
+            }
+            Err(TrainError::run(
                 &self.root,
                 format!(
                     "there is a run already; continue it with --resume {}, or choose another folder with --out",
                     self.root.display()
                 ),
-            ));
-        }
+            ))
+        };
+        no_run()?;
         let entries = std::fs::read_dir(&self.root);
         if entries.is_ok_and(|mut e| e.next().is_some()) {
             return Err(TrainError::run(&self.root, "the folder is not empty; choose another with --out"));
@@ -77,11 +85,34 @@ impl RunFolder {
         for dir in [&self.root, &self.checkpoints()] {
             std::fs::create_dir_all(dir).map_err(|e| hadal_io::IoError::os("make the run folder", dir, e))?;
         }
-        Ok(())
+        let lock = self.lock()?;
+        // Another process may have begun and ended a run here between the look and the lock.
+        no_run()?;
+        Ok(lock)
     }
 
-    /// Makes an existing run's folder ready to be continued.
-    pub(crate) fn reopen(&self) -> Result<()> {
+    /// Locks the run against other processes, for as long as the result lives.
+    fn lock(&self) -> Result<Lock> {
+        let path = self.lock_file();
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| hadal_io::IoError::os("make the lock", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(Some(file))),
+            Err(std::fs::TryLockError::WouldBlock) => Err(TrainError::run(
+                &self.root,
+                "another process is training this run; wait for its end, or stop it first",
+            )),
+            // Some network file systems have no locks; they shall be no reason not to train.
+            Err(std::fs::TryLockError::Error(_)) => Ok(Lock(None)),
+        }
+    }
+
+    /// Whether there is a run that can be continued.
+    pub(crate) fn check(&self) -> Result<()> {
         if !self.config().is_file() {
             let message = if self.root.is_dir() {
                 "there is no config.toml: this is no run folder, or the run was killed before it began; start it anew"
@@ -90,11 +121,43 @@ impl RunFolder {
             };
             return Err(TrainError::run(&self.root, message));
         }
+        Ok(())
+    }
+
+    /// Locks an existing run's folder and makes it ready to be continued.
+    pub(crate) fn reopen(&self) -> Result<Lock> {
+        self.check()?;
+        let lock = self.lock()?;
         remove_temporaries(&self.root);
         remove_temporaries(&self.checkpoints());
         let dir = self.checkpoints();
         std::fs::create_dir_all(&dir).map_err(|e| hadal_io::IoError::os("make the run folder", &dir, e))?;
+        Ok(lock)
+    }
+
+    /// Removes what says that the run is complete, and its final weights: they are not those of a run
+    /// that goes on. The weights last: what is left when this is interrupted, the next call removes.
+    pub(crate) fn remove_result(&self) -> Result<()> {
+        for path in [self.result(), self.model()] {
+            if path.is_file() {
+                std::fs::remove_file(&path)
+                    .map_err(|e| hadal_io::IoError::os("remove the earlier result", &path, e))?;
+            }
+        }
         Ok(())
+    }
+}
+
+/// Keeps other processes from training the same run while it lives; `None` where there are no locks.
+#[derive(Debug)]
+pub(crate) struct Lock(Option<std::fs::File>);
+
+impl Lock {
+    /// What the user should know when the file system has no locks.
+    pub(crate) fn note(&self) -> Option<String> {
+        let text =
+            "the run folder's file system has no locks: take care that no other process trains this run";
+        self.0.is_none().then(|| text.to_owned())
     }
 }
 

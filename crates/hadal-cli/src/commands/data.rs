@@ -198,7 +198,7 @@ fn describe<'a>(spec: &'a NamedSpec, cache: Option<&Path>) -> Listed<'a> {
 
 /// Tells of a download on standard error: a line a file, with a counter where somebody watches.
 pub fn progress() -> impl FnMut(FetchEvent<'_>) {
-    let watched = std::io::stderr().is_terminal();
+    let watched = std::io::stderr().is_terminal() && !terminal::dumb();
     move |event| {
         let line = match event {
             FetchEvent::Present(f) => format!("{} is there already\n", f.name),

@@ -1,7 +1,7 @@
 //! `hadal train`: a new run, or one continued.
 
 use crate::commands::data::progress;
-use crate::failure::{Failure, INTERRUPTED, Result};
+use crate::failure::{Failure, INTERRUPTED, Result, USAGE};
 use crate::places::cache_dir;
 use crate::terminal;
 use crate::ui::{self, Bar, JsonLines, Lines};
@@ -9,8 +9,10 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use hadal::train::config::{FIELDS, Field, Setting};
 use hadal::train::{Config, Places, Status, StopHandle, TrainError, Trainer, data};
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,18 +132,26 @@ impl FromArgMatches for Fields {
 
 /// Trains.
 pub fn run(args: &Args) -> Result {
-    let mut trainer = prepare(args).map_err(failure)?;
+    // For programs, whatever ends a run that was asked for properly ends the lines too.
+    let told = |f: Failure| {
+        if args.json && !f.is_usage() {
+            JsonLines::end(&f);
+        }
+        f
+    };
+    let mut trainer = prepare(args).map_err(told)?;
+    let lines = Rc::new(RefCell::new(JsonLines::default()));
     if args.json {
-        trainer.observe(JsonLines::default());
+        trainer.observe(lines.clone());
     } else if args.quiet {
         // Nobody watches.
-    } else if std::io::stdout().is_terminal() {
+    } else if std::io::stdout().is_terminal() && !terminal::dumb() {
         trainer.observe(Bar::default());
     } else {
         trainer.observe(Lines::default());
     }
     stop_on_signal(trainer.stop_handle())?;
-    let summary = trainer.run().map_err(failure)?;
+    let summary = trainer.run().map_err(|e| told(failure(e)))?;
     let talk = !args.json && !args.quiet;
     let run = summary.run.as_ref().map(|p| p.display().to_string());
     if summary.status == Status::Interrupted {
@@ -156,6 +166,9 @@ pub fn run(args: &Args) -> Result {
             terminal::note(&message);
         }
         return Err(Failure::quiet(INTERRUPTED));
+    }
+    if let Some(f) = lines.borrow_mut().failed() {
+        return Err(f);
     }
     if talk {
         let why = match summary.status {
@@ -176,15 +189,20 @@ pub fn run(args: &Args) -> Result {
     Ok(())
 }
 
-fn prepare(args: &Args) -> Result<Trainer, TrainError> {
+fn prepare(args: &Args) -> Result<Trainer> {
     let mut settings = Vec::new();
     if let Some(file) = &args.config {
-        settings = Config::settings_from_file(file)?;
+        // A file that cannot be read is a wrong configuration as well.
+        settings = Config::settings_from_file(file).map_err(|e| Failure::from(e).code(USAGE))?;
     }
     settings.extend(args.fields.0.iter().cloned());
+    trainer(args, &settings).map_err(failure)
+}
+
+fn trainer(args: &Args, settings: &[Setting]) -> Result<Trainer, TrainError> {
     let config = match &args.resume {
-        Some(run) => Trainer::resume_config(run, &settings)?,
-        None => Config::from_settings(&settings)?,
+        Some(run) => Trainer::resume_config(run, settings)?,
+        None => Config::from_settings(settings)?,
     };
     // A machine without a home can still train on what needs no cache.
     let cache = cache_dir(None).ok();

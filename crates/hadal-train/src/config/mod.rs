@@ -9,8 +9,8 @@ pub use recipe::recipe;
 pub use value::{Augment, OptimizerKind, Precision, ScheduleKind, Value};
 
 use crate::{Result, TrainError};
+use hadal_zoo::nearest;
 use std::path::Path;
-use value::unknown_word;
 
 /// What is known of a field.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ fields! {
     download "download": bool = true;
     /// Passes over the training data.
     epochs "epochs": u64 = 15;
-    /// Stop after so many updates, whatever the epoch.
+    /// Stop after so many updates, whatever the epoch; the schedule keeps the length of all epochs.
     max_steps "max-steps": Option<u64> = None;
     /// Samples in a batch.
     batch_size "batch-size": usize = 64;
@@ -209,6 +209,37 @@ pub const RESUMABLE: &[&str] = &[
     "keep-checkpoints",
 ];
 
+/// What fields are called elsewhere, for the nearest name only.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("learning-rate", "lr"),
+    ("batch", "batch-size"),
+    ("dataset", "data"),
+    ("hidden-size", "hidden"),
+    ("hidden-units", "hidden"),
+    ("num-epochs", "epochs"),
+    ("steps", "max-steps"),
+    ("patience", "early-stop"),
+    ("early-stopping", "early-stop"),
+    ("scheduler", "schedule"),
+    ("lr-scheduler", "schedule"),
+    ("lr-schedule", "schedule"),
+    ("gamma", "lr-factor"),
+    ("milestones", "lr-milestones"),
+    ("warmup-steps", "warmup"),
+    ("alpha", "rho"),
+    ("epsilon", "eps"),
+    ("wd", "weight-decay"),
+    ("gradient-clip", "clip-norm"),
+    ("grad-clip", "clip-norm"),
+    ("validation-split", "valid-fraction"),
+    ("num-workers", "workers"),
+    ("num-threads", "threads"),
+    ("precision", "dtype"),
+    ("random-seed", "seed"),
+    ("output", "out"),
+    ("output-dir", "out"),
+];
+
 /// A field by name; `_` for `-` does not matter.
 ///
 /// # Errors
@@ -217,7 +248,13 @@ pub fn field(name: &str) -> Result<&'static Field> {
     let wanted = name.trim().to_lowercase().replace('_', "-");
     FIELDS.iter().find(|f| f.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
-        TrainError::config(unknown_word("field", name, &names))
+        let all: Vec<&str> = names.iter().copied().chain(ELSEWHERE.iter().map(|(other, _)| *other)).collect();
+        let near = nearest(&wanted, &all)
+            .map(|near| ELSEWHERE.iter().find(|(other, _)| *other == near).map_or(near, |(_, ours)| ours));
+        TrainError::config(match near {
+            Some(near) => format!("there is no field '{name}' (did you mean '{near}'?)"),
+            None => format!("there is no field '{name}'; possible are {}", names.join(", ")),
+        })
     })
 }
 

@@ -162,6 +162,20 @@ impl Config {
         check(self.max_steps != Some(0), "max-steps", &0, "make at least 1 step")?;
         check(self.batch_size > 0, "batch-size", &self.batch_size, "a batch has at least 1 sample")?;
         check(self.accumulate > 0, "accumulate", &self.accumulate, "an update takes at least 1 batch")?;
+        for (field, folder) in
+            [("out", &self.out), ("data-dir", &self.data_dir), ("cache-dir", &self.cache_dir)]
+        {
+            let named = folder.as_ref().is_none_or(|f| !f.trim().is_empty());
+            check(named, field, &"an empty name", "name a folder, or leave it out")?;
+        }
+        check(!self.hidden.contains(&0), "hidden", &0, "a hidden layer has at least 1 unit")?;
+        check(self.early_stop != Some(0), "early-stop", &0, "wait for at least 1 epoch, or leave it out")?;
+        if self.optimizer == OptimizerKind::Sgd && self.nesterov {
+            let momentum = "Nesterov's momentum needs --momentum above 0, 0.9 say";
+            check(self.momentum > 0.0, "nesterov", &"momentum 0", momentum)?;
+            let dampening = "Nesterov's momentum needs dampening 0";
+            check(self.dampening == 0.0, "nesterov", &format!("dampening {}", self.dampening), dampening)?;
+        }
         check(self.log_every > 0, "log-every", &self.log_every, "use at least 1")?;
         check(self.keep_checkpoints > 0, "keep-checkpoints", &self.keep_checkpoints, "keep at least 1")?;
         let lr = self.learning_rate();
@@ -171,16 +185,13 @@ impl Config {
             ("beta1", self.beta1),
             ("beta2", self.beta2),
             ("rho", self.rho),
+            ("ema", self.ema),
             ("label-smoothing", Some(self.label_smoothing)),
             ("valid-fraction", Some(self.valid_fraction)),
         ] {
             check(x.is_none_or(|x| (0.0..1.0).contains(&x)), field, &x.unwrap_or_default(), below_one)?;
         }
-        for (field, x) in [
-            ("dampening", Some(self.dampening)),
-            ("ema", self.ema),
-            ("warmup-start", Some(self.warmup_start)),
-        ] {
+        for (field, x) in [("dampening", Some(self.dampening)), ("warmup-start", Some(self.warmup_start))] {
             check(x.is_none_or(|x| (0.0..=1.0).contains(&x)), field, &x.unwrap_or_default(), share)?;
         }
         for (field, x) in [
@@ -224,7 +235,13 @@ impl Config {
             &"a negative epoch",
             at_least_0,
         )?;
-        hadal_zoo::model(&self.model)?;
+        check(
+            self.lr_milestones.is_sorted(),
+            "lr-milestones",
+            &"an unsorted list",
+            "name the epochs in rising order: 10,20",
+        )?;
+        hadal_zoo::model(&self.model).map_err(|e| TrainError::config(e.to_string()))?;
         Ok(())
     }
 }

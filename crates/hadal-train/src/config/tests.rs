@@ -53,7 +53,16 @@ fn every_field_is_documented_and_can_be_set_to_its_own_value() {
 fn unknown_fields_are_refused_with_line_and_nearest_name() {
     let text = "epochs = 3\n\n# a comment\nlearning-rate = 0.1\n";
     let e = Config::settings_from_toml(text, "my.toml").unwrap_err().to_string();
-    assert!(e.starts_with("my.toml, line 4: there is no field 'learning-rate'"), "{e}");
+    assert!(e == "my.toml, line 4: there is no field 'learning-rate' (did you mean 'lr'?)", "{e}");
+    for (other, ours) in ELSEWHERE {
+        assert!(field(ours).is_ok() && field(other).is_err(), "{other}");
+        assert!(
+            field(other).unwrap_err().to_string().ends_with(&format!("(did you mean '{ours}'?)")),
+            "{other}"
+        );
+    }
+    let e = field("xyzzy-plugh").unwrap_err().to_string();
+    assert!(e.starts_with("there is no field 'xyzzy-plugh'; possible are model, "), "{e}");
     let e = Config::settings_from_toml("batchsize = 3", "my.toml").unwrap_err().to_string();
     assert!(
         e.starts_with("my.toml, line 1: there is no field 'batchsize' (did you mean 'batch-size'?)"),

@@ -6,7 +6,7 @@ use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::{Config, RESUMABLE, Setting};
 use crate::data::{self, Places, TrainData};
 use crate::model_file::{ModelFile, json};
-use crate::run::{RunFolder, default_folder};
+use crate::run::{Lock, RunFolder, default_folder};
 use crate::{Result, StopHandle, TrainError};
 use hadal_io::jsonl;
 use hadal_nn::{Init, Layer, Module};
@@ -50,9 +50,9 @@ impl Trainer {
                 Some(out) => PathBuf::from(out),
                 None => free_folder(&config.model),
             });
-            folder.create()?;
+            let lock = folder.create()?;
             config.out = Some(folder.root().display().to_string());
-            Some(folder)
+            Some((folder, lock))
         } else {
             None
         };
@@ -80,7 +80,7 @@ impl Trainer {
     /// There is no run, or a change would alter it.
     pub fn resume_config(run: &Path, changes: &[Setting]) -> Result<Config> {
         let folder = RunFolder::new(run);
-        folder.reopen()?;
+        folder.check()?;
         let mut config = Config::read(&folder.config())?;
         for s in changes {
             let field = crate::config::field(&s.name)?;
@@ -131,12 +131,12 @@ impl Trainer {
         let root =
             config.out.clone().ok_or_else(|| TrainError::config("out: name the run folder to resume"))?;
         let folder = RunFolder::new(root);
-        folder.reopen()?;
+        let lock = folder.reopen()?;
         let (saved, notes) = checkpoint::latest(&folder.checkpoints())?;
         let epochs = config.epochs;
         let max_steps = config.max_steps;
-        let mut trainer = Self::assemble(config, model, data, Some(folder.clone()))?;
-        trainer.notes = notes;
+        let mut trainer = Self::assemble(config, model, data, Some((folder.clone(), lock)))?;
+        trainer.notes.extend(notes);
         let before = Config::read(&folder.config())?;
         if before.epochs != epochs && trainer.config.looks_at_the_end() {
             trainer.notes.push(format!(
@@ -151,6 +151,19 @@ impl Trainer {
         }
         let p = &trainer.progress;
         let over = p.stopped_early || p.epoch >= epochs || max_steps.is_some_and(|m| p.step >= m);
+        if p.stopped_early && folder.result().is_file() {
+            return Err(TrainError::run(
+                folder.root(),
+                format!(
+                    "the run stopped early after {} epochs and {} steps, and its best weights are kept: it is \
+                     complete, whatever --epochs; for a longer one start anew with --config {} and a larger \
+                     --early-stop (or none)",
+                    p.epoch,
+                    p.step,
+                    folder.config().display()
+                ),
+            ));
+        }
         if over && folder.result().is_file() {
             return Err(TrainError::run(
                 folder.root(),
@@ -160,10 +173,7 @@ impl Trainer {
                 ),
             ));
         }
-        if folder.result().is_file() {
-            std::fs::remove_file(folder.result())
-                .map_err(|e| hadal_io::IoError::os("remove the result of", folder.result(), e))?;
-        }
+        folder.remove_result()?;
         trainer.write_config(&folder)?;
         if folder.metrics().is_file() {
             jsonl::truncate_after(folder.metrics(), "step", trainer.progress.step)?;
@@ -181,8 +191,9 @@ impl Trainer {
         config: Config,
         model: Box<dyn Layer>,
         data: TrainData,
-        folder: Option<RunFolder>,
+        folder: Option<(RunFolder, Lock)>,
     ) -> Result<Trainer> {
+        let (folder, lock) = folder.unzip();
         if config.threads > 0 {
             set_threads(config.threads);
         }
@@ -209,7 +220,8 @@ impl Trainer {
             best: None,
             progress,
             log: None,
-            notes: Vec::new(),
+            notes: lock.as_ref().and_then(Lock::note).into_iter().collect(),
+            _lock: lock,
             last_evaluation: None,
         })
     }

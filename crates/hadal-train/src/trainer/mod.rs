@@ -12,7 +12,7 @@ use crate::loss::Loss;
 use crate::metrics::{EpochRecord, StepRecord};
 use crate::model_file::{ModelFile, json, save_model};
 use crate::observer::{Control, Observer, Start};
-use crate::run::RunFolder;
+use crate::run::{Lock, RunFolder};
 use crate::step::{Computed, StepOptions, gradients};
 use crate::{Result, StopHandle, TrainError, artifacts};
 use hadal_data::{Batch, BatchIter, DataLoader, Dataset};
@@ -85,6 +85,8 @@ pub struct Trainer {
     data: TrainData,
     about: ModelFile,
     folder: Option<RunFolder>,
+    /// Held while the trainer lives.
+    _lock: Option<Lock>,
     observers: Vec<Box<dyn Observer>>,
     stop: StopHandle,
     optimizer: Optimizer,

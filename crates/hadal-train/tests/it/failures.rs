@@ -77,6 +77,39 @@ fn folders_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn a_run_is_trained_by_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let trainer = Trainer::with_data(config_in(&out, &[]), data()).unwrap();
+    let resume = || Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data());
+    let e = resume().err().unwrap().to_string();
+    assert!(e.ends_with("another process is training this run; wait for its end, or stop it first"), "{e}");
+    drop(trainer);
+    resume().unwrap().run().unwrap();
+}
+
+#[test]
+fn weights_of_an_earlier_end_are_not_those_of_a_run_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    // Learning nothing, it stops early at the second epoch.
+    let config = config_in(&out, &[("lr", "0"), ("early-stop", "1"), ("epochs", "9"), ("optimizer", "sgd")]);
+    Trainer::with_data(config, data()).unwrap().run().unwrap();
+    let e = Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data()).err().unwrap();
+    assert!(e.to_string().contains("the run stopped early after 2 epochs"), "{e}");
+    assert!(!e.to_string().contains("give more with --epochs"), "{e}");
+
+    let out = dir.path().join("longer");
+    Trainer::with_data(config_in(&out, &[]), data()).unwrap().run().unwrap();
+    assert!(out.join("model.safetensors").is_file());
+    let more =
+        hadal_train::config::Setting { name: "epochs".into(), value: "5".into(), place: String::new() };
+    // As if killed at once.
+    drop(Trainer::resume_with(Trainer::resume_config(&out, &[more]).unwrap(), data()).unwrap());
+    assert!(!out.join("model.safetensors").exists() && !out.join("result.json").exists());
+}
+
+#[test]
 fn a_full_disk_ends_the_run_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
