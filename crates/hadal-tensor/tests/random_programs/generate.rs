@@ -302,7 +302,7 @@ impl Maker {
                 let mut to = dims.clone();
                 if rank > 0 && self.rng.chance(50) {
                     let k = self.rng.below(rank);
-                    let f = (2..=4).find(|f| to[k] % f == 0).unwrap_or(1);
+                    let f = (2..=4).find(|&f| to[k].is_multiple_of(f)).unwrap_or(1);
                     to[k] /= f;
                     to.insert(k + self.rng.below(2), f);
                 } else if rank > 1 {

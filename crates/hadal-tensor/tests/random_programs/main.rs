@@ -5,6 +5,7 @@
 mod build;
 mod generate;
 mod naive;
+mod naive_class;
 mod program;
 mod rng;
 mod run;

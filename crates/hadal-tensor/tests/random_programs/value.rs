@@ -92,9 +92,6 @@ impl Val {
         let k = flat(&self.dims, index);
         (self.lo[k], self.hi[k])
     }
-    pub fn is_exact(&self) -> bool {
-        self.lo.iter().zip(&self.hi).all(|(a, b)| a == b)
-    }
     /// Elements computed from positions.
     pub fn build(dims: Vec<usize>, dtype: DType, mut f: impl FnMut(&[usize]) -> (f64, f64)) -> Val {
         let mut v = Val { dims: dims.clone(), dtype, lo: vec![], hi: vec![] };
