@@ -99,6 +99,8 @@ pub(crate) fn binary(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
     // A comparison with a number that the integer dtype cannot hold is decided in i64.
     let common = match (op.kind(), misfit(a, common).or(misfit(b, common))) {
         (Kind::Compare, Some(_)) => DType::I64,
+        // Only whether it is 0 counts.
+        (Kind::Logic, _) => common,
         // Negative numbers wrap in u8 arithmetic, as in PyTorch: the result is the same modulo 256.
         (_, Some(s)) if !(common == DType::U8 && (-255..0).contains(&s.to_i64())) => {
             let e = Error::new(ErrorKind::Value, op.name(), format!("{s} does not fit {common}")).help(
