@@ -124,7 +124,7 @@ pub struct Fixtures {
 }
 
 impl Fixtures {
-    pub fn new() -> Fixtures {
+    fn new() -> Fixtures {
         let ones =
             |shape: &[usize]| Tensor::ones(shape, DType::F32).contiguous().materialize().expect("evaluates");
         let x = ones(&[2, 3]);

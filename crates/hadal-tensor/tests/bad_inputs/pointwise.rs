@@ -62,7 +62,7 @@ pub fn table(f: &Fixtures) {
     unary(f);
     binary(f);
     let Fixtures { x, i, b, z, e, v, huge, bad, .. } = f;
-    row(|| b - b, "sub: not defined for two bools; use logical_xor");
+    row(|| b - b.logical_not(), "sub: not defined for two bools; use logical_xor");
     row(|| b.sub(true), "sub: not defined for two bools; use logical_xor");
     row(|| x + v, "add: shapes do not broadcast");
     row(|| 1.0 - bad, POISON);

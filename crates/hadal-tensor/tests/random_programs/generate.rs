@@ -72,11 +72,16 @@ pub fn generate(seed: u64, taste: Taste) -> Made {
 }
 
 impl Maker {
+    /// Elements of a tensor.
+    fn most(&self) -> usize {
+        if self.taste.large { 400_000 } else { 3000 }
+    }
+
     /// Adds a step if the library takes it and, for tame programs, its values are reasonable.
     fn add(&mut self, spec: Spec, args: &[usize]) -> Option<usize> {
         let inputs: Vec<&Tensor> = args.iter().map(|&a| &self.tensors[a]).collect();
         let t = build(&spec, &inputs);
-        if t.is_poisoned() || t.numel() > if self.taste.large { 400_000 } else { 3000 } {
+        if t.is_poisoned() || t.numel() > self.most() {
             return None;
         }
         let vals: Vec<&Val> = args.iter().map(|&a| &self.vals[a]).collect();
@@ -113,6 +118,9 @@ impl Maker {
 
     fn leaf(&mut self, dims: Vec<usize>, d: DType) -> Option<usize> {
         let n = dims.iter().product();
+        if n > self.most() {
+            return None;
+        }
         let wild = !self.taste.tame;
         let data = (0..n)
             .map(|_| match d {
@@ -441,6 +449,9 @@ impl Maker {
             return self.add(Spec::Tril(0), &[a]);
         }
         let positions = |m: &mut Maker, dims: Vec<usize>, below: usize| {
+            if dims.iter().product::<usize>() > m.most() {
+                return None;
+            }
             let data = (0..dims.iter().product()).map(|_| m.rng.below(below) as f64).collect();
             let d = if m.rng.chance(80) { DType::I64 } else { DType::I32 };
             m.add(Spec::Leaf(dims, d, data), &[])
