@@ -253,8 +253,10 @@ fn recycled_batches_give_their_memory_to_later_ones() {
                 loader.recycle(batch);
             }
         }
-        // 24 batches; a worker holds one and this thread another.
-        assert!(places.len() <= 4, "{} places, {workers} workers", places.len());
+        // 24 batches. This thread holds one; with a worker up to three are under way, and those are
+        // given up at the end of each of the three epochs.
+        let most = if workers == 0 { 2 } else { 12 };
+        assert!(places.len() <= most, "{} places, {workers} workers", places.len());
     }
 }
 
