@@ -44,7 +44,7 @@ pub fn print(text: &str) -> Result {
 /// Writes a value as one line of JSON to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl Serialize) -> Result {
     let text = serde_json::to_string(value).map_err(|e| output(e.into()))?;
     print(&(text + "\n"))
