@@ -6,7 +6,7 @@
 //!
 //! A job lives on its caller's stack. Workers find it through a gate word that says whether the job
 //! is open and how many workers are inside; the caller closes the gate and waits until the last
-//! worker has left before the job goes out of scope. Workers spin for [`SPIN`] before they sleep, so
+//! worker has left before the job goes out of scope. Workers spin for 40 µs before they sleep, so
 //! that the next kernel of a training step finds them awake (a sleeping thread costs 5 µs to 50 µs
 //! to wake through the operating system, a spinning one under 1 µs).
 

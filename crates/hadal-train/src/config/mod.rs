@@ -283,7 +283,7 @@ impl Config {
     }
 
     /// The configuration that settings make, later ones winning: defaults, then the model's
-    /// [recipe](recipe), then the settings.
+    /// [`recipe`], then the settings.
     ///
     /// # Errors
     /// The first setting that is wrong, with its place.
