@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     // With parts.
     let mut model = Linear::new(&Init::new(1), 2, 1);
     let mut optimizer = Optimizer::new(Sgd::new(0.1).momentum(0.9));
-    for _ in 0..100 {
+    for _ in 0..300 {
         let prediction = model.forward(&x, &Ctx::train(key.split(2)));
         let grads = (loss::mse_loss(&prediction, &y) * 0.5).backward(&model)?;
         optimizer.step(&mut model, &grads)?;
