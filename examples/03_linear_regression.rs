@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         let grads = (loss::mse_loss(&prediction, &y) * 0.5).backward(&model)?;
         optimizer.step(&mut model, &grads)?;
     }
-    println!("with layers:  w = {}, b = {}", model.weight.get().flatten(0), b);
+    println!("with layers:  w = {}", model.weight.get().flatten(0));
 
     let error = (model.weight.get().t() - w_true).abs().max(..).item::<f32>()?;
     assert!(error < 0.01, "the weights are off by {error}");
