@@ -60,14 +60,8 @@ impl Precision {
 
 /// A copy of an array as a tensor; numbers other than labels in the precision of training.
 fn tensor(array: &Array, dtype: DType, label: bool) -> Tensor {
-    let shape: Vec<isize> = array.shape().iter().map(|&d| d as isize).collect();
-    let t = match array.data() {
-        ArrayData::F32(v) => Tensor::from_slice(v),
-        ArrayData::I64(v) => Tensor::from_slice(v),
-        ArrayData::U8(v) => Tensor::from_slice(v),
-    }
-    .reshape(shape);
-    if label || t.dtype() == dtype { t } else { t.cast(dtype) }
+    let t = array.tensor();
+    if label { t } else { t.cast(dtype) }
 }
 
 /// Inputs and targets of a batch.

@@ -1,5 +1,6 @@
 //! Weights with what is needed to use them: model, sizes, classes, normalisation.
 
+use crate::files::{from_raw, to_raw};
 use crate::{DataInfo, Result, TrainError};
 use hadal_io::safetensors;
 use hadal_io::{RawTensor, RawView};
@@ -28,16 +29,12 @@ pub struct ModelFile {
 
 /// Tensors as bytes, to be written.
 pub(crate) fn raw(tensors: &[(String, Tensor)]) -> Result<Vec<(String, RawTensor)>> {
-    let one = |(name, t): &(String, Tensor)| {
-        let data = t.to_bytes()?;
-        Ok((name.clone(), RawTensor { dtype: t.dtype(), shape: t.dims().to_vec(), data }))
-    };
-    tensors.iter().map(one).collect()
+    tensors.iter().map(|(name, t)| Ok((name.clone(), to_raw(t)?))).collect()
 }
 
 /// Tensors from bytes that were read.
 pub(crate) fn tensors(raw: impl IntoIterator<Item = (String, RawTensor)>) -> Vec<(String, Tensor)> {
-    raw.into_iter().map(|(n, t)| (n, Tensor::from_bytes(&t.data, t.shape, t.dtype))).collect()
+    raw.into_iter().map(|(n, t)| (n, from_raw(&t))).collect()
 }
 
 /// Writes tensors and metadata atomically.
