@@ -134,7 +134,7 @@ fn dropping_the_iterator_stops_the_workers() {
     std::thread::sleep(Duration::from_millis(5));
     drop(iter);
     // A batch takes 2 s; the workers stop after the sample they are at.
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
     let reads = probe.reads.load(Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(probe.reads.load(Ordering::Relaxed), reads, "no thread reads on");
@@ -242,20 +242,22 @@ fn own_batches_can_be_given() {
 #[test]
 fn recycled_batches_give_their_memory_to_later_ones() {
     for (set, workers) in
-        [(Arc::new(images(64)) as Arc<dyn Dataset>, 0), (augmented(64), 0), (augmented(64), 1)]
+        [(Arc::new(images(192)) as Arc<dyn Dataset>, 0), (augmented(192), 0), (augmented(192), 1)]
     {
         let loader = DataLoader::new(set).batch_size(8).workers(workers).prefetch(1);
-        let mut places = std::collections::BTreeSet::new();
-        for epoch in 0..3 {
-            for batch in loader.epoch(epoch).iter() {
-                let batch = batch.unwrap();
-                places.insert(batch.inputs.as_f32().unwrap().as_ptr());
-                loader.recycle(batch);
-            }
+        let (mut places, mut decoys) = (std::collections::BTreeSet::new(), Vec::new());
+        for batch in loader.epoch(0).iter() {
+            let batch = batch.unwrap();
+            let values = batch.inputs.as_f32().unwrap();
+            places.insert(values.as_ptr());
+            // Takes the place of a batch whose memory was freed, so that only a batch whose memory was
+            // kept can come back at the same address.
+            let size = values.len();
+            loader.recycle(batch);
+            decoys.push(vec![0f32; size]);
         }
-        // 24 batches. This thread holds one; with a worker up to three are under way, and those are
-        // given up at the end of each of the three epochs.
-        let most = if workers == 0 { 2 } else { 12 };
+        // 24 batches. This thread holds one; with a worker up to three more are under way.
+        let most = if workers == 0 { 2 } else { 4 };
         assert!(places.len() <= most, "{} places, {workers} workers", places.len());
     }
 }
