@@ -88,6 +88,7 @@ struct Inner {
     op: &'static str,
     message: String,
     operands: Vec<(Shape, DType)>,
+    result: Option<(Shape, DType)>,
     tag: Option<Tag>,
     location: Option<&'static Location<'static>>,
     help: Option<String>,
@@ -104,6 +105,7 @@ impl Error {
             op,
             message: message.into(),
             operands: Vec::new(),
+            result: None,
             tag: None,
             location: None,
             help: None,
@@ -117,6 +119,17 @@ impl Error {
     pub fn operand(self, shape: &Shape, dtype: DType) -> Self {
         let s = shape.clone();
         self.edit(|i| i.operands.push((s, dtype)))
+    }
+    /// Adds the result's shape and dtype, for an error that is found in what was computed.
+    ///
+    /// ```
+    /// use hadal_core::{Error, ErrorKind, DType, Shape};
+    /// let e = Error::new(ErrorKind::Numeric, "log", "not finite").result(&Shape::new(&[2]), DType::F32);
+    /// assert_eq!(e.to_string(), "log: not finite\n  result: [2] f32");
+    /// ```
+    pub fn result(self, shape: &Shape, dtype: DType) -> Self {
+        let s = shape.clone();
+        self.edit(|i| i.result = Some((s, dtype)))
     }
     /// Says what to do about it.
     pub fn help(self, text: impl Into<String>) -> Self {
@@ -166,6 +179,9 @@ impl fmt::Display for Error {
                 }
                 write!(f, "{shape} {dtype}")?;
             }
+        }
+        if let Some((shape, dtype)) = &i.result {
+            write!(f, "\n  result: {shape} {dtype}")?;
         }
         if let Some(tag) = &i.tag {
             write!(f, "\n  in: {tag}")?;

@@ -129,6 +129,9 @@ fn os_hint(path: &Path, e: &io::Error) -> Cow<'static, str> {
         StorageFull | QuotaExceeded => {
             "free some space or choose another place; what was there before is untouched".into()
         }
+        FileTooLarge => "the file would be larger than a limit allows (`ulimit -f`, a quota, the file system): raise it or \
+                         choose another place; what was there before is untouched"
+            .into(),
         IsADirectory => "this is a folder: name a file in it".into(),
         NotADirectory => "a part of the path is a file, not a folder: correct the path".into(),
         UnexpectedEof => "the file is shorter than it was a moment ago: is something else writing it?".into(),

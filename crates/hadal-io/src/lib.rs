@@ -15,6 +15,7 @@ pub mod jsonl;
 pub mod npy;
 mod raw;
 pub mod safetensors;
+mod seal;
 pub mod tensorboard;
 
 pub use atomic::write_atomic;

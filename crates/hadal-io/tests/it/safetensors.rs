@@ -353,3 +353,72 @@ fn a_file_of_the_python_package() {
     assert_eq!(f.get("mask").unwrap().data, [1, 0]);
     assert_eq!(safetensors::to_bytes(&views(&f.tensors), &f.metadata).unwrap(), bytes);
 }
+
+#[test]
+fn a_sealed_file_notices_every_flipped_byte() {
+    let dir = Folder::new();
+    let path = dir.file("sealed.safetensors");
+    let a = RawTensor { dtype: DType::F32, shape: vec![3], data: (0..12).collect() };
+    let b = RawTensor { dtype: DType::Bool, shape: vec![2], data: vec![0, 1] };
+    let tensors = [("a", a.view()), ("b", b.view())];
+    let metadata: BTreeMap<String, String> = [("step".to_string(), "7".to_string())].into();
+    safetensors::write_sealed(&path, &tensors, &metadata).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let back = safetensors::read(&path).unwrap();
+    assert_eq!((back.get("a"), back.get("b"), &back.metadata), (Some(&a), Some(&b), &metadata));
+    // The reference implementation reads it, and sees two more strings.
+    let (_, header) = ::safetensors::SafeTensors::read_metadata(&good).unwrap();
+    let strings = header.metadata().clone().unwrap();
+    assert_eq!((strings["hadal.digest"].as_str(), strings["hadal.sha256"].len()), ("sha256", 64));
+    for at in 0..good.len() {
+        for flip in [0x01, 0x20, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            assert!(safetensors::from_bytes(&bad).is_err(), "byte {at} changed by {flip:#x}");
+        }
+    }
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bad).unwrap();
+    let e = text(safetensors::read(&path), Some(&dir));
+    assert!(
+        e.starts_with(
+            "cannot read safetensors file DIR/sealed.safetensors: its content is not what was written: the SHA-256 is "
+        ) && e.contains("; the disk or a copy has damaged it: take an earlier checkpoint or a backup"),
+        "{e}"
+    );
+    // A dtype that the damage made is not asked to be converted.
+    let text_of_dtype = good.windows(3).position(|w| w == b"F32").unwrap();
+    let mut bad = good.clone();
+    bad[text_of_dtype + 1..text_of_dtype + 3].copy_from_slice(b"08");
+    assert!(text(safetensors::from_bytes(&bad), None).contains("not what was written"));
+    // A digest is of one file only.
+    let e = text(safetensors::write(&path, &tensors, &strings.into_iter().collect()), Some(&dir));
+    assert!(e.contains("the key \"hadal.digest\", which is reserved"), "{e}");
+}
+
+/// What the digest costs: `cargo test --release -p hadal-io --test it -- --ignored --nocapture digest`.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_the_digest() {
+    let dir = Folder::new();
+    let data = RawTensor { dtype: DType::F32, shape: vec![16 << 20], data: vec![1; 64 << 20] };
+    let tensors = [("a", data.view())];
+    let best = |f: &dyn Fn()| {
+        let time = |_| {
+            let start = std::time::Instant::now();
+            f();
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        (0..7).map(time).fold(f64::INFINITY, f64::min)
+    };
+    let none = BTreeMap::new();
+    let (plain, sealed) = (dir.file("plain"), dir.file("sealed"));
+    let w = [
+        best(&|| safetensors::write(&plain, &tensors, &none).unwrap()),
+        best(&|| safetensors::write_sealed(&sealed, &tensors, &none).unwrap()),
+        best(&|| drop(safetensors::read(&plain).unwrap())),
+        best(&|| drop(safetensors::read(&sealed).unwrap())),
+    ];
+    println!("64 MiB in ms: write {:.1}, sealed {:.1}; read {:.1}, sealed {:.1}", w[0], w[1], w[2], w[3]);
+}

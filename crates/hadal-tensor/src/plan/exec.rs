@@ -324,7 +324,7 @@ impl Exec {
                 node.op.name(),
                 format!("the first result that is NaN or infinite (element {at} in row-major order)"),
             )
-            .operand(&node.shape, node.dtype)
+            .result(&node.shape, node.dtype)
             .at(node.location, node.tag.clone())),
         }
     }
