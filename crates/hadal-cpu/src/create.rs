@@ -1,9 +1,11 @@
 //! Constant and counting tensors.
 
 use crate::args::output;
+use crate::backend::Ran;
 use crate::chunks::{for_chunks, grain};
-use hadal_core::ops::Out;
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{Element, Result, Scalar, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 
 /// A scalar as an element, by the rules of a cast. For bool give the scalar cast to bool first.
 pub(crate) fn element<T: Element>(value: Scalar) -> T {
@@ -14,8 +16,18 @@ pub(crate) fn element<T: Element>(value: Scalar) -> T {
     }
 }
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, _: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::Fill(value) => Break(fill(name, *value, out)),
+        Op::Arange(start, step) => Break(arange(name, *start, *step, out)),
+        _ => Continue(out),
+    }
+}
+
 /// Every element `value`, cast to the output's dtype.
-pub fn fill(op: &'static str, value: Scalar, mut out: Out<'_>) -> Result<()> {
+fn fill(op: &'static str, value: Scalar, mut out: Out<'_>) -> Result<()> {
     let dtype = out.dtype;
     dispatch_storage!(dtype, T => {
         let v = element::<T>(value.cast(dtype));
@@ -29,7 +41,7 @@ pub fn fill(op: &'static str, value: Scalar, mut out: Out<'_>) -> Result<()> {
 /// Floats are computed in f64 as one product and one sum and then rounded to the dtype (no running
 /// sum, so no drift). Integers are exact and wrap; for them start and step are truncated first, as
 /// in PyTorch.
-pub fn arange(op: &'static str, start: Scalar, step: Scalar, mut out: Out<'_>) -> Result<()> {
+fn arange(op: &'static str, start: Scalar, step: Scalar, mut out: Out<'_>) -> Result<()> {
     let dtype = out.dtype;
     dispatch_storage!(dtype, T => {
         let out = output::<T>(op, &mut out)?;

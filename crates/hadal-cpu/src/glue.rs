@@ -2,15 +2,32 @@
 //! products, convolutions, pools.
 
 use crate::args::{Dense, dense, elements, input, internal, output, want_dtype, want_shape};
+use crate::backend::Ran;
 use crate::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
 use crate::pool::{self, max_pool_indices};
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, ConvGeometry, Out, PoolGeometry};
+use hadal_core::ops::{Arg, ConvGeometry, Op, Out, PoolGeometry};
 use hadal_core::{DType, Layout, Result, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
+
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::Matmul => Break(matmul(name, inputs, out)),
+        Op::Conv(g) => Break(conv(name, Pass::Forward, g, inputs, out)),
+        Op::ConvInputGrad(g) => Break(conv(name, Pass::InputGrad, g, inputs, out)),
+        Op::ConvWeightGrad(g) => Break(conv(name, Pass::WeightGrad, g, inputs, out)),
+        Op::MaxPoolIndex(g) => Break(max_pool_index(name, g, inputs, out)),
+        Op::SumPool(g) => Break(sum_pool(name, false, g, inputs, out)),
+        Op::SumPoolGrad(g) => Break(sum_pool(name, true, g, inputs, out)),
+        _ => Continue(out),
+    }
+}
 
 /// `[batch.., m, k] · [batch.., k, n]`, the views read in place whatever their strides.
-pub fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (a, b) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let (la, lb) = (a.layout, b.layout);
     let fits = la.shape.rank() >= 2 && la.shape.rank() == lb.shape.rank();
@@ -120,13 +137,7 @@ pub enum Pass {
 }
 
 /// A pass of a convolution. Inputs that are not row-major are copied first.
-pub fn conv(
-    op: &'static str,
-    pass: Pass,
-    g: &ConvGeometry,
-    inputs: &[Arg<'_>],
-    mut out: Out<'_>,
-) -> Result<()> {
+fn conv(op: &'static str, pass: Pass, g: &ConvGeometry, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (a, na) = float_input(op, inputs, 0, out.dtype)?;
     let (b, nb) = float_input(op, inputs, 1, out.dtype)?;
     dispatch_float!(op, out.dtype, T => {
@@ -142,12 +153,7 @@ pub fn conv(
 }
 
 /// Positions of the maxima of windows.
-pub fn max_pool_index(
-    op: &'static str,
-    g: &PoolGeometry,
-    inputs: &[Arg<'_>],
-    mut out: Out<'_>,
-) -> Result<()> {
+fn max_pool_index(op: &'static str, g: &PoolGeometry, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let dtype = input(op, inputs, 0)?.dtype;
     want_dtype(op, &out, DType::I64)?;
     let (x, n) = float_input(op, inputs, 0, dtype)?;
@@ -158,7 +164,7 @@ pub fn max_pool_index(
 }
 
 /// Sums of windows, or (`grad`) the adjoint.
-pub fn sum_pool(
+fn sum_pool(
     op: &'static str,
     grad: bool,
     g: &PoolGeometry,

@@ -1,12 +1,14 @@
 //! Reading and writing at indices. Indices are checked before anything is written.
 
 use crate::args::{around, dense, elements, indices, input, internal, output, temporary, want_shape};
+use crate::backend::Ran;
 use crate::chunks::{Shared, for_chunks, for_ranges, grain};
 use crate::strided::{Dims, Source, copy_into, copy_run, count, merge, walk};
 use crate::sum::{Accumulate, dispatch_sum};
-use hadal_core::ops::{Arg, Out};
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Error, ErrorKind, Layout, Result, Shape, Storage, Strides, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What indices point into.
@@ -88,8 +90,20 @@ fn want_fit(op: &'static str, index: &Shape, shape: &Shape, axis: Option<usize>)
     if fits { Ok(()) } else { Err(internal(op, format!("index of shape {index} for {shape}"))) }
 }
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::Gather(axis) => Break(gather(name, *axis, inputs, out)),
+        Op::Scatter { axis, add } => Break(scatter(name, *axis, *add, inputs, out)),
+        Op::IndexSelect(axis) => Break(index_select(name, *axis, inputs, out)),
+        Op::IndexAdd(axis) => Break(index_add(name, *axis, inputs, out)),
+        _ => Continue(out),
+    }
+}
+
 /// `out[i..] = x[i.. with index[i..] in place of i[axis]]`.
-pub fn gather(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn gather(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (x, index) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let at = indices(op, index)?;
     want_fit(op, &index.layout.shape, &x.layout.shape, Some(axis))?;
@@ -103,7 +117,7 @@ pub fn gather(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_
 }
 
 /// Slices of x along an axis, in the order of a 1-d index.
-pub fn index_select(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn index_select(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (x, index) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let at = indices(op, index)?;
     let list = index.layout;
@@ -164,7 +178,7 @@ fn take<T: Storage>(src: &[T], x: &Layout, axis: usize, index: &[i64], list: &La
 
 /// `base` with `src` written or added at `index` along an axis, in the order of the index along
 /// that axis: of several written to one place the last stays. Halves add in f32 and are rounded once.
-pub fn scatter(op: &'static str, axis: usize, add: bool, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn scatter(op: &'static str, axis: usize, add: bool, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (base, index, src) = (input(op, inputs, 0)?, input(op, inputs, 1)?, input(op, inputs, 2)?);
     let at = indices(op, index)?;
     want_shape(op, "the output", out.shape, &base.layout.shape)?;
@@ -273,7 +287,7 @@ const LANE: usize = 256;
 /// The list is turned around first: per destination the positions that add to it, in order. Then
 /// every destination is written once, sums are kept in registers or L1 (halves in f32, rounded
 /// once), and destinations are spread over threads.
-pub fn index_add(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn index_add(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let (index, src) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let at = indices(op, index)?;
     let (outer, size, inner) = around(op, out.shape, axis)?;

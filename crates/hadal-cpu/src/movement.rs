@@ -1,12 +1,14 @@
 //! Copies: row-major order, concatenation, placing into a larger tensor, folding windows back.
 
 use crate::args::{dense, elements, input, internal, output, want_shape};
+use crate::backend::Ran;
 use crate::chunks::{for_chunks, grain};
 use crate::create::element;
 use crate::strided::copy_into;
 use crate::sum::{Accumulate, dispatch_sum};
-use hadal_core::ops::{Arg, Out};
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{DType, Result, Scalar, Shape, Strides, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 
 /// Runs a block with `$t` a storage type of the dtype's size: copying does not look inside.
 macro_rules! dispatch_size {
@@ -28,8 +30,20 @@ fn same_dtype(op: &'static str, arg: &Arg<'_>, out: &Out<'_>) -> Result<()> {
     }
 }
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::Copy => Break(copy(name, inputs, out)),
+        Op::Cat(axis) => Break(cat(name, *axis, inputs, out)),
+        Op::Place { starts, steps, fill } => Break(place(name, starts, steps, *fill, inputs, out)),
+        Op::Fold { axis, size, step } => Break(fold(name, *axis, *size, *step, inputs, out)),
+        _ => Continue(out),
+    }
+}
+
 /// The input in row-major order.
-pub fn copy(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn copy(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let x = input(op, inputs, 0)?;
     same_dtype(op, x, &out)?;
     want_shape(op, "the input", &x.layout.shape, out.shape)?;
@@ -40,7 +54,7 @@ pub fn copy(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()
 }
 
 /// The inputs one after the other along an axis.
-pub fn cat(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn cat(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let strides = out.shape.strides();
     let mut start = 0;
     for x in inputs {
@@ -64,7 +78,7 @@ pub fn cat(op: &'static str, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) 
 }
 
 /// A tensor of `fill` with the input at places `starts[d] + i[d]·steps[d]`.
-pub fn place(
+fn place(
     op: &'static str,
     starts: &[usize],
     steps: &[isize],
@@ -111,7 +125,7 @@ pub fn place(
 
 /// Sums windows back to where an unfold along `axis` read them. The terms of an element are added
 /// in the order of their windows; halves add in f32 and are rounded once.
-pub fn fold(
+fn fold(
     op: &'static str,
     axis: usize,
     size: usize,

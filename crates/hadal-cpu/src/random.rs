@@ -7,20 +7,31 @@
 //! - words `2i` (low) and `2i + 1` (high) for what is drawn from 64 (integers, f64, permutations).
 
 use crate::args::{internal, output, want_dtype};
+use crate::backend::Ran;
 use crate::chunks::for_chunks;
 use crate::normal::normals;
 use crate::philox::words;
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Distribution, Out};
+use hadal_core::ops::{Arg, Distribution, Op, Out};
 use hadal_core::{DType, Element, Result, Storage, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 14;
 /// Elements drawn at a time; their words stay in L1.
 pub(crate) const BLOCK: usize = 512;
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, _: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::Random(dist, key) => Break(random(name, *dist, *key, out)),
+        _ => Continue(out),
+    }
+}
+
 /// A tensor of random numbers.
-pub fn random(op: &'static str, dist: Distribution, key: [u64; 2], mut out: Out<'_>) -> Result<()> {
+fn random(op: &'static str, dist: Distribution, key: [u64; 2], mut out: Out<'_>) -> Result<()> {
     let dtype = out.dtype;
     match dist {
         Distribution::Uniform(low, high) => dispatch_storage!(dtype, T => {

@@ -1,10 +1,12 @@
 //! Positions of the largest and smallest.
 
 use crate::args::{around, dense, input, internal, output, want_dtype, want_shape};
+use crate::backend::Ran;
 use crate::chunks::{for_chunks, grain};
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, Out};
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{DType, Error, ErrorKind, Result, Storage, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 
 /// An element as something that compares: halves as f32.
 trait Rank: Storage {
@@ -39,14 +41,17 @@ fn better<const MAX: bool, R: Copy + PartialOrd>(v: R, best: R) -> bool {
     (if MAX { v > best } else { v < best }) || (is_nan(v) && !is_nan(best))
 }
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::ArgReduce { max, axis } => Break(arg_reduce(name, *max, *axis, inputs, out)),
+        _ => Continue(out),
+    }
+}
+
 /// Index (i64) of the largest or smallest along an axis: the first one of equals; NaN wins over all.
-pub fn arg_reduce(
-    op: &'static str,
-    max: bool,
-    axis: usize,
-    inputs: &[Arg<'_>],
-    mut out: Out<'_>,
-) -> Result<()> {
+fn arg_reduce(op: &'static str, max: bool, axis: usize, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let x = input(op, inputs, 0)?;
     let (outer, n, inner) = around(op, &x.layout.shape, axis)?;
     let mut want = x.layout.shape.to_vec();

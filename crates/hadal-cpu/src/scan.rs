@@ -1,10 +1,12 @@
 //! Running sums.
 
 use crate::args::{around, dense, input, internal, output, want_shape};
+use crate::backend::Ran;
 use crate::chunks::{Shared, for_chunks, for_ranges, grain};
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, Out};
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{Result, Storage, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 
 /// What a running sum is kept in: f64 for every float (so that a long f32 sum does not drift; each
 /// output is the f64 sum rounded once), wrapping i64 for integers.
@@ -38,14 +40,16 @@ running!(i64, i64, 0, |a, v| a.wrapping_add(v), |r| r);
 running!(i32, i64, 0, |a, v| a.wrapping_add(v as i64), |r| r as i32);
 running!(u8, i64, 0, |a, v| a.wrapping_add(v as i64), |r| r as u8);
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    match op {
+        Op::CumSum { axis, reverse } => Break(cumsum(op.name(), *axis, *reverse, inputs, out)),
+        _ => Continue(out),
+    }
+}
+
 /// Running sum along an axis, from the end if `reverse`.
-pub fn cumsum(
-    op: &'static str,
-    axis: usize,
-    reverse: bool,
-    inputs: &[Arg<'_>],
-    mut out: Out<'_>,
-) -> Result<()> {
+fn cumsum(op: &'static str, axis: usize, reverse: bool, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
     let x = input(op, inputs, 0)?;
     let (outer, n, inner) = around(op, &x.layout.shape, axis)?;
     want_shape(op, "the output", out.shape, &x.layout.shape)?;

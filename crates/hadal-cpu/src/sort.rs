@@ -1,10 +1,12 @@
 //! Indices that sort.
 
 use crate::args::{around, dense, input, internal, output, temporary, want_dtype, want_shape};
+use crate::backend::Ran;
 use crate::chunks::{Shared, for_ranges, grain};
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, Out};
+use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{Buffer, DType, Result, Storage, dispatch_storage};
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Mutex;
 
 /// An unsigned key in the order of the elements: equal elements (`-0` and `+0`, any two NaN) have
@@ -50,9 +52,18 @@ int_key!(i64, u64, false);
 int_key!(i32, u32, true);
 int_key!(u8, u8, true);
 
+/// The operations of this file.
+pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let name = op.name();
+    match op {
+        Op::ArgSort { axis, descending } => Break(argsort(name, *axis, *descending, inputs, out)),
+        _ => Continue(out),
+    }
+}
+
 /// Indices (i64) that sort along an axis. Stable in both directions: equal elements keep their
 /// order. NaN counts as the largest.
-pub fn argsort(
+fn argsort(
     op: &'static str,
     axis: usize,
     descending: bool,

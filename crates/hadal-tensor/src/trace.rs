@@ -3,7 +3,8 @@
 use crate::Tensor;
 use crate::plan::IdMap;
 use crate::tensor::Inputs;
-use hadal_core::ops::{Op, Window};
+use hadal_core::ops::Op;
+use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Result, Shape};
 
 /// One operation behind a tensor.
@@ -75,6 +76,7 @@ pub fn trace(output: &Tensor) -> Result<Vec<TraceNode>> {
         .map(|(t, inputs)| {
             let beginning = is_beginning(t, inputs);
             let tag = t.0.tag.as_ref();
+            let shapes: SmallVec<[&Shape; 3]> = inputs.iter().map(Tensor::shape).collect();
             TraceNode {
                 op: if beginning { "parameter" } else { t.0.op.name() },
                 inputs: inputs.iter().map(|i| seen[&i.0.id]).collect(),
@@ -82,7 +84,7 @@ pub fn trace(output: &Tensor) -> Result<Vec<TraceNode>> {
                 dtype: t.dtype(),
                 layer: tag.and_then(|g| g.path()).map(str::to_owned),
                 layer_type: tag.map(|g| g.layer()),
-                flops: if beginning { 0 } else { flops(t, inputs) },
+                flops: if beginning { 0 } else { t.0.op.flops(&shapes, t.shape()) },
                 bytes: if beginning { 0 } else { bytes(t, inputs) },
             }
         })
@@ -93,29 +95,6 @@ pub fn trace(output: &Tensor) -> Result<Vec<TraceNode>> {
 /// follows too. A parameter may still be a graph that draws its first values.
 fn is_beginning(t: &Tensor, inputs: &Inputs) -> bool {
     t.0.tracked && !inputs.iter().any(|i| i.0.tracked)
-}
-
-fn kernel(windows: &[Window; 3]) -> u64 {
-    windows.iter().map(|w| w.kernel as u64).product()
-}
-
-fn flops(t: &Tensor, inputs: &Inputs) -> u64 {
-    let out = t.numel() as u64;
-    let read = inputs.first().map_or(0, |i| i.numel() as u64);
-    match &t.0.op {
-        Op::Unary(_) | Op::Binary(_) | Op::Where => out,
-        Op::Reduce(..) | Op::ArgReduce { .. } | Op::CumSum { .. } | Op::Fold { .. } => read,
-        Op::Matmul => {
-            let inner = inputs.first().and_then(|a| a.dims().last().copied()).unwrap_or(0);
-            out.saturating_mul(2 * inner as u64)
-        }
-        // Each of the three reads two of the same three tensors and visits the same products.
-        Op::Conv(g) | Op::ConvInputGrad(g) | Op::ConvWeightGrad(g) => g.flops() as u64,
-        Op::MaxPoolIndex(g) | Op::SumPool(g) => out.saturating_mul(kernel(&g.windows)),
-        Op::SumPoolGrad(g) => read.saturating_mul(kernel(&g.windows)),
-        Op::Scatter { add: true, .. } | Op::IndexAdd(_) => inputs.last().map_or(0, |src| src.numel() as u64),
-        _ => 0,
-    }
 }
 
 fn bytes(t: &Tensor, inputs: &Inputs) -> u64 {

@@ -89,7 +89,15 @@ impl ConvGeometry {
             .collect()
     }
     /// Multiplications and additions of one pass, counted as 2 per tap.
-    pub fn flops(&self) -> usize {
-        2 * self.output_shape().numel() * self.weight_shape().iter().skip(1).product::<usize>()
+    pub fn flops(&self) -> u64 {
+        let taps = self.weight_shape().iter().skip(1).fold(2, |n: u64, &d| n.saturating_mul(d as u64));
+        taps.saturating_mul(self.output_shape().numel() as u64)
+    }
+}
+
+impl PoolGeometry {
+    /// Elements of a window.
+    pub fn taps(&self) -> u64 {
+        self.windows.iter().map(|w| w.kernel as u64).fold(1, u64::saturating_mul)
     }
 }

@@ -230,6 +230,27 @@ impl Op {
         }
     }
 
+    /// Arithmetic operations of one evaluation, from the shapes of inputs and output: one for each
+    /// element of a pointwise operation whatever its formula, two for each product that is summed.
+    pub fn flops(&self, inputs: &[&Shape], out: &Shape) -> u64 {
+        let size = |shape: Option<&&Shape>| shape.map_or(0, |s| s.numel() as u64);
+        let (read, written) = (size(inputs.first()), out.numel() as u64);
+        match self {
+            Op::Unary(_) | Op::Binary(_) | Op::Where => written,
+            Op::Reduce(..) | Op::ArgReduce { .. } | Op::CumSum { .. } | Op::Fold { .. } => read,
+            Op::Matmul => {
+                let inner = inputs.first().and_then(|a| a.dims().last().copied()).unwrap_or(0);
+                written.saturating_mul(2 * inner as u64)
+            }
+            // Each of the three reads two of the same three tensors and visits the same products.
+            Op::Conv(g) | Op::ConvInputGrad(g) | Op::ConvWeightGrad(g) => g.flops(),
+            Op::MaxPoolIndex(g) | Op::SumPool(g) => written.saturating_mul(g.taps()),
+            Op::SumPoolGrad(g) => read.saturating_mul(g.taps()),
+            Op::Scatter { add: true, .. } | Op::IndexAdd(_) => size(inputs.last()),
+            _ => 0,
+        }
+    }
+
     /// Whether the planner may fuse it into a program.
     pub fn is_pointwise(&self) -> bool {
         matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast)
