@@ -24,7 +24,10 @@ impl Backend for Cpu {
             ControlFlow::Break(done) => done,
             ControlFlow::Continue(_) => match op {
                 Op::Poison(error) => Err(error.clone()),
-                _ => Err(internal(op.name(), "it runs in programs or changes layouts; it has no kernel")),
+                _ => Err(internal(
+                    op.name(),
+                    "this operation runs in programs or changes layouts; it has no kernel",
+                )),
             },
         }
     }
