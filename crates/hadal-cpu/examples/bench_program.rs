@@ -151,15 +151,16 @@ fn adamw(n: usize) -> Bench {
     let v = b.load_as(flat(), DType::F32, Some(2));
     let g = b.load();
     let numbers: Vec<u16> =
-        [0.9, 0.1, 0.999, 0.001, 1e-3, 1e-8, 0.99999].into_iter().map(|x| b.number(x)).collect();
+        [0.9, 0.1, 0.999, 0.001, 1e-3, 1e-8, 0.99999, 1.1].into_iter().map(|x| b.number(x)).collect();
     let m1 = b.binary(BinaryOp::Mul, m, numbers[0]);
     let g1 = b.binary(BinaryOp::Mul, g, numbers[1]);
     let m1 = b.binary(BinaryOp::Add, m1, g1);
     let v1 = b.binary(BinaryOp::Mul, v, numbers[2]);
-    let g2 = b.unary(UnaryOp::Square, g);
+    let g2 = b.binary(BinaryOp::Mul, g, g);
     let g2 = b.binary(BinaryOp::Mul, g2, numbers[3]);
     let v1 = b.binary(BinaryOp::Add, v1, g2);
     let d = b.unary(UnaryOp::Sqrt, v1);
+    let d = b.binary(BinaryOp::Mul, d, numbers[7]);
     let d = b.binary(BinaryOp::Add, d, numbers[5]);
     let u = b.binary(BinaryOp::Div, m1, d);
     let u = b.binary(BinaryOp::Mul, u, numbers[4]);

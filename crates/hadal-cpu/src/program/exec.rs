@@ -1,6 +1,7 @@
 //! Running a plan on blocks of the iteration space.
 
 use super::blocks::{BLOCK, PAD};
+use super::compound::MAX_LEAVES;
 use super::load::Kind;
 use super::plan::{Constant, Plan, Step};
 use hadal_core::smallvec::SmallVec;
@@ -120,6 +121,16 @@ impl<'p> Worker<'p> {
                     // to this block. A destination's place is shared with no register in use, and
                     // memory of inputs is never a destination (plan.rs).
                     unsafe { kernel(r(dst), r(a), r(b), r(c), padded, whole) };
+                    self.ahead.step();
+                }
+                Step::Compound { compound, dst, whole } => {
+                    let compound = &plan.compounds[compound as usize];
+                    let mut sources = [std::ptr::null::<u8>(); MAX_LEAVES];
+                    for (s, &r) in sources.iter_mut().zip(&compound.leaves) {
+                        *s = self.regs[r as usize];
+                    }
+                    // SAFETY: as for `Run`; there is a source for each leaf.
+                    unsafe { (compound.kernel)(self.regs[dst as usize], sources.as_ptr(), padded, whole) };
                     self.ahead.step();
                 }
                 Step::Store { reg, sink } => {

@@ -11,6 +11,7 @@
 //! | `plan` | program to steps: dead code, aliases, registers |
 //! | `load`, `convert` | any layout and dtype into a block, and back |
 //! | `blocks` | the tables' formulas as vector loops, for every instruction set |
+//! | `compound` | several instructions as one block function |
 //! | `exec` | steps on blocks |
 //! | `space`, `fold`, `reduce` | reductions |
 //!
@@ -20,6 +21,7 @@
 
 mod blocks;
 mod check;
+mod compound;
 mod convert;
 mod exec;
 mod fold;

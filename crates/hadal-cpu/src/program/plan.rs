@@ -2,6 +2,7 @@
 //! use, registers given places in scratch by linear scan.
 
 use super::blocks::{BLOCK, Kernel, PAD, binary, cast_kernel, round_kernel, select_kernel, unary};
+use super::compound::{self, Compound};
 use super::convert::{CopyFn, store_copy, stream_copy};
 use super::load::{Kind, Operand};
 use crate::simd::Level;
@@ -24,6 +25,8 @@ pub(super) enum Step {
     Load { operand: u16, reg: Reg },
     /// Run a block function; unused sources repeat a used one.
     Run { kernel: Kernel, dst: Reg, a: Reg, b: Reg, c: Reg, whole: u32 },
+    /// Run a compound, by its number in the plan.
+    Compound { compound: u16, dst: Reg, whole: u32 },
     /// Copy a register to elementwise output number `sink` of the plan.
     Store { reg: Reg, sink: u16 },
 }
@@ -64,6 +67,8 @@ pub(super) struct Constant {
 /// What a worker runs. Holds pointers into the inputs and outputs it was made for.
 pub(super) struct Plan {
     pub steps: SmallVec<[Step; 16]>,
+    /// Block functions of several instructions, with their sources.
+    pub compounds: SmallVec<[Compound; 2]>,
     pub operands: SmallVec<[Operand; 4]>,
     /// Operands that are filled once per task, with their registers.
     pub prepared: SmallVec<[(u16, Reg); 4]>,
@@ -105,6 +110,8 @@ unsafe impl Sync for Plan {}
 const STREAM: usize = 16 << 20;
 /// Elements from which on inputs are not in the L2 cache.
 const FAR: usize = 256 * 1024;
+/// Elements from which on looking for compounds (0.7 µs) is repaid.
+pub(super) const COMPOUNDS: usize = 8 * 1024;
 /// Most lines to ask for at once.
 const MOST_AHEAD: usize = 12;
 /// Not the place of any register.
@@ -118,6 +125,8 @@ struct Builder<'a> {
     /// What each register is another name of.
     root: SmallVec<[Reg; 32]>,
     loaded: SmallVec<[bool; 32]>,
+    /// The last instruction that reads each register; `END` for what leaves the program.
+    last_reader: SmallVec<[u32; 32]>,
     last_use: SmallVec<[u32; 32]>,
     plan: Plan,
 }
@@ -140,9 +149,11 @@ pub(super) unsafe fn build(
         level,
         root: (0..n).map(|i| i as Reg).collect(),
         loaded: SmallVec::from_elem(false, n),
+        last_reader: SmallVec::from_elem(0, n),
         last_use: SmallVec::from_elem(0, n),
         plan: Plan {
             steps: SmallVec::new(),
+            compounds: SmallVec::new(),
             operands: SmallVec::new(),
             prepared: SmallVec::new(),
             constants: SmallVec::new(),
@@ -159,7 +170,13 @@ pub(super) unsafe fn build(
         },
     };
     b.find_aliases();
-    let (used, valued) = b.find_uses();
+    let (mut used, valued) = b.find_uses();
+    let mut compounds = if program.shape.numel() >= COMPOUNDS {
+        compound::find(level, program, &b.root, &mut used)
+    } else {
+        (0..n).map(|_| None).collect()
+    };
+    b.find_last_readers(&used, &compounds);
     b.add_sinks(sources, outputs);
     // Inputs become operands only where used.
     let mut operand_of: SmallVec<[u16; 32]> = SmallVec::from_elem(0, n);
@@ -186,6 +203,8 @@ pub(super) unsafe fn build(
             b.plan.constants.push(Constant { reg, value, dtype: instr.dtype });
             b.loaded[i] = true;
             b.place_for_good(reg, b.plan.filled(reg));
+        } else if let Some(compound) = compounds[i].take() {
+            b.compute_at_once(reg, compound, &operand_of);
         } else if !matches!(instr.code, Code::Load(_)) {
             b.compute(reg, &operand_of, valued[i])?;
         }
@@ -235,6 +254,19 @@ impl Builder<'_> {
             }
         }
         (used, valued)
+    }
+
+    fn find_last_readers(&mut self, used: &[bool], compounds: &[Option<Compound>]) {
+        for i in (0..used.len()).filter(|&i| used[i] && self.root[i] as usize == i) {
+            let mut read = |r: Reg| self.last_reader[self.root[r as usize] as usize] = i as u32;
+            match &compounds[i] {
+                Some(c) => c.leaves.iter().copied().for_each(&mut read),
+                None => for_operands(&self.program.instrs[i].code, read),
+            }
+        }
+        for &r in &self.plan.out_regs {
+            self.last_reader[r as usize] = END;
+        }
     }
 
     fn add_sinks(&mut self, sources: &[Source], outputs: &[*mut u8]) {
@@ -310,6 +342,10 @@ impl Builder<'_> {
         match &step {
             Step::Load { reg, .. } | Step::Store { reg, .. } => touch(*reg),
             Step::Run { dst, a, b, c, .. } => [*dst, *a, *b, *c].into_iter().for_each(touch),
+            Step::Compound { compound, dst, .. } => {
+                touch(*dst);
+                self.plan.compounds[*compound as usize].leaves.iter().copied().for_each(touch);
+            }
         }
         self.plan.steps.push(step);
     }
@@ -362,14 +398,52 @@ impl Builder<'_> {
         if valued && let Some(kernel) = round_kernel(self.level, instr.dtype) {
             self.push(Step::Run { kernel, dst: reg, a: reg, b: reg, c: reg, whole: 7 });
         }
-        // Outputs that nothing in place depends on are stored while the block is hot.
+        self.store_early(reg);
+        Some(())
+    }
+
+    /// A compound that ends in `reg`. Its dtype is its compute type: there is nothing to round.
+    fn compute_at_once(&mut self, reg: Reg, compound: Compound, operand_of: &[u16]) {
+        let mut whole = 0;
+        for (k, &r) in compound.leaves.iter().enumerate() {
+            self.ensure(r, operand_of);
+            whole |= (!self.plan.short[r as usize] as u32) << k;
+        }
+        self.loaded[reg as usize] = true;
+        self.plan.computes = true;
+        self.plan.compounds.push(compound);
+        let compound = self.plan.compounds.len() as u16 - 1;
+        self.push(Step::Compound { compound, dst: reg, whole });
+        self.overwrite(reg, operand_of);
+        self.store_early(reg);
+    }
+
+    /// Lets a compound write right over the input that its result replaces, if nothing reads that
+    /// input afterwards.
+    fn overwrite(&mut self, reg: Reg, operand_of: &[u16]) {
+        let sink = |s: &Sink| s.reg == reg && s.size == self.plan.sizes[reg as usize] as usize;
+        let Some(k) = self.plan.sinks.iter().position(|s| sink(s) && self.overwrites(s.to)) else { return };
+        let to = self.plan.sinks[k].to;
+        let read_later = self.program.instrs.iter().enumerate().any(|(i, instr)| {
+            matches!(instr.code, Code::Load(_))
+                && self.last_reader[i] > reg as u32
+                && self.plan.operands.get(operand_of[i] as usize).is_some_and(|o| o.is_in_place_of(to))
+        });
+        if !read_later && !self.plan.sinks.iter().any(|s| s.reg == reg && s.direct) {
+            self.plan.sinks[k].direct = true;
+            self.plan.direct.push(k as u16);
+            self.last_use[reg as usize] = END;
+        }
+    }
+
+    /// Outputs that nothing in place depends on are stored while the block is hot.
+    fn store_early(&mut self, reg: Reg) {
         for k in 0..self.plan.sinks.len() {
             let s = &self.plan.sinks[k];
             if s.reg == reg && !s.direct && !self.overwrites(s.to) {
                 self.push(Step::Store { reg, sink: k as u16 });
             }
         }
-        Some(())
     }
 
     /// Whether an output's memory is also an input. Empty buffers may share an address, which only
@@ -405,7 +479,7 @@ impl Builder<'_> {
         for step in &self.plan.steps {
             match *step {
                 Step::Load { reg, .. } => lines += BLOCK * self.plan.sizes[reg as usize] as usize / ALIGN,
-                Step::Run { .. } => runs += 1,
+                Step::Run { .. } | Step::Compound { .. } => runs += 1,
                 Step::Store { .. } => {}
             }
         }
@@ -424,15 +498,18 @@ impl Builder<'_> {
             _ => 2,
         };
         for at in 0..self.plan.steps.len() {
-            let mut touched: SmallVec<[Reg; 4]> = SmallVec::new();
+            let mut touched: SmallVec<[Reg; 8]> = SmallVec::new();
+            let mut touch = |r: Reg| {
+                if !touched.contains(&r) {
+                    touched.push(r);
+                }
+            };
             match self.plan.steps[at] {
-                Step::Load { reg, .. } | Step::Store { reg, .. } => touched.push(reg),
-                Step::Run { dst, a, b, c, .. } => {
-                    for r in [dst, a, b, c] {
-                        if !touched.contains(&r) {
-                            touched.push(r);
-                        }
-                    }
+                Step::Load { reg, .. } | Step::Store { reg, .. } => touch(reg),
+                Step::Run { dst, a, b, c, .. } => [dst, a, b, c].into_iter().for_each(touch),
+                Step::Compound { compound, dst, .. } => {
+                    touch(dst);
+                    self.plan.compounds[compound as usize].leaves.iter().copied().for_each(touch);
                 }
             }
             // The first is the one defined here, if any is.
