@@ -43,6 +43,25 @@ CASES = [
     ("radam", "RAdam", {"lr": 0.01}),
     ("radam_weight_decay", "RAdam", {"lr": 0.01, "betas": [0.9, 0.99], "weight_decay": 0.1}),
     ("radam_decoupled", "RAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("adam_decoupled", "Adam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("adagrad_maximize", "Adagrad", {"lr": 0.1, "weight_decay": 0.03, "maximize": True}),
+    ("rmsprop_maximize", "RMSprop", {"lr": 0.01, "weight_decay": 0.03, "maximize": True}),
+    ("adadelta_maximize", "Adadelta", {"lr": 1.0, "weight_decay": 0.03, "maximize": True}),
+    ("adam_maximize", "Adam", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    ("adamw_maximize", "AdamW", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    ("adamax_maximize", "Adamax", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    ("nadam_maximize", "NAdam", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    ("radam_maximize", "RAdam", {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+]
+
+# Half parameters: rounded start and gradients, everything else in f32, and the weight rounded after each step.
+# This is what Hadal does; PyTorch keeps moments in the half type. The reference is PyTorch's own optimizer on f32
+# tensors that are rounded from outside ("rounded") or not at all ("master": the half weight is the rounded f32 one).
+HALF = [
+    ("sgd", "SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}),
+    ("adam", "Adam", {"lr": 0.01}),
+    ("adamw", "AdamW", {"lr": 0.001, "weight_decay": 0.1}),
+    ("rmsprop", "RMSprop", {"lr": 0.01, "centered": True}),
 ]
 
 
@@ -133,6 +152,7 @@ def optimizers(tensors):
     for name, cls, args in CASES:
         with_torch(name, cls, args)
     with_torch("adamw_groups", "AdamW", {"lr": 0.01, "weight_decay": 0.2}, {"b": {"weight_decay": 0.0, "lr": 0.05}})
+    with_torch("adam_group_betas", "Adam", {"lr": 0.01}, {"w": {"betas": (0.5, 0.8), "eps": 1e-3}})
     with_torch("sgd_groups", "SGD", {"lr": 0.1, "momentum": 0.9}, {"w": {"momentum": 0.5, "weight_decay": 0.1}})
 
     for name, label, make, args in NUMPY_CASES:
@@ -148,6 +168,31 @@ def optimizers(tensors):
     return rows
 
 
+def half(tensors):
+    rows = []
+    for dtype in ("f16", "bf16"):
+        for name, cls, args in HALF:
+            for kind in ("rounded", "master"):
+                d = common.DTYPES[dtype]
+                p = {k: torch.nn.Parameter(tensors[f"init/{k}"].to(d).float()) for k in SHAPES}
+                opt = getattr(torch.optim, cls)(list(p.values()), foreach=False, **args)
+                after = {k: [] for k in SHAPES}
+                for t in range(STEPS):
+                    for k in SHAPES:
+                        p[k].grad = tensors[f"grads/{k}"][t].to(d).float()
+                    opt.step()
+                    for k in SHAPES:
+                        after[k].append(p[k].detach().to(d))
+                        if kind == "rounded":
+                            p[k].data = p[k].detach().to(d).float()
+                full = f"{name}_{dtype}_{kind}"
+                for k in SHAPES:
+                    tensors[f"{full}/{k}"] = torch.stack(after[k])
+                rows.append({"name": full, "optimizer": cls, "args": args, "dtype": dtype, "kind": kind,
+                             "after": {k: f"{full}/{k}" for k in SHAPES}})
+    return rows
+
+
 def clipping(tensors):
     rows = []
     for name, args in (
@@ -155,6 +200,8 @@ def clipping(tensors):
         ("clip_norm_not_reached", {"max_norm": 1000.0, "norm_type": 2.0}),
         ("clip_norm_1", {"max_norm": 2.5, "norm_type": 1.0}),
         ("clip_norm_inf", {"max_norm": 0.5, "norm_type": "inf"}),
+        ("clip_norm_3", {"max_norm": 0.7, "norm_type": 3.0}),
+        ("clip_norm_half", {"max_norm": 9.0, "norm_type": 0.5}),
         ("clip_value", {"clip_value": 0.4}),
     ):
         p = {k: torch.nn.Parameter(tensors[f"init/{k}"].clone()) for k in SHAPES}
@@ -185,10 +232,11 @@ def main():
         tensors[f"grads/{k}"] = common.randn(STEPS, *s) * scale.reshape(-1, *[1] * len(s))
     rows = optimizers(tensors)
     clips = clipping(tensors)
+    halves = half(tensors)
     common.write_tensors("optim.safetensors", tensors)
-    head = {"versions": common.versions(), "steps": STEPS, "clipping": clips}
+    head = {"versions": common.versions(), "steps": STEPS, "clipping": clips, "half": halves}
     common.write_json("optim.json", head, "cases", rows)
-    print(f"optim: {len(rows)} cases, {len(clips)} clippings")
+    print(f"optim: {len(rows)} cases, {len(clips)} clippings, {len(halves)} with half types")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import common
 STEPS = 50
 
 
-def run(base_lr, make, metrics=None):
+def run(base_lr, make, metrics=None, key="lr"):
     opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr, momentum=0.9)
     sched = make(opt)
     lrs = []
     for t in range(STEPS):
-        lrs.append(float(opt.param_groups[0]["lr"]))
+        lrs.append(float(opt.param_groups[0][key]))
         opt.step()
         if t + 1 < STEPS:
             sched.step(metrics[t]) if metrics else sched.step()
@@ -88,6 +88,26 @@ def main():
     ):
         add(name, "OneCycleLR", 0.4, {**one, **extra})
 
+    # The momentum that goes with the rates.
+    for name, extra in (
+        ("one_cycle_momentum", {"anneal_strategy": "cos", "three_phase": False}),
+        ("one_cycle_momentum_linear", {"anneal_strategy": "linear", "three_phase": False}),
+        ("one_cycle_momentum_three_phase", {"anneal_strategy": "cos", "three_phase": True}),
+    ):
+        args = {**one, **extra, "cycle_momentum": True, "base_momentum": 0.8, "max_momentum": 0.95}
+        add(name, "OneCycleLR", 0.4, args)
+        rows[-1]["momenta"] = run(0.4, lambda o, args=args: S.OneCycleLR(o, **args), key="momentum")
+    down = {"start_factor": 1.0, "end_factor": 0.2, "total_iters": 25}
+    add("chained", "ChainedScheduler", 0.1,
+        {"schedulers": [{"schedule": "LinearLR", "args": warm}, {"schedule": "ExponentialLR", "args": exp},
+                        {"schedule": "StepLR", "args": {"step_size": 9, "gamma": 0.5}},
+                        {"schedule": "LinearLR", "args": down}]},
+        lambda o: S.ChainedScheduler([S.LinearLR(o, **warm), S.ExponentialLR(o, **exp),
+                                      S.StepLR(o, step_size=9, gamma=0.5), S.LinearLR(o, **down)]))
+    cyclic = {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 5, "step_size_down": 8, "cycle_momentum": False}
+    for mode in ("triangular", "triangular2", "exp_range"):
+        add(f"cyclic_{mode}", "CyclicLR", 0.1, {**cyclic, "mode": mode, "gamma": 0.97})
+
     for name, args in (
         ("plateau", {"mode": "min", "factor": 0.5, "patience": 3, "threshold": 1e-4, "threshold_mode": "rel",
                      "cooldown": 0, "min_lr": 0.0}),
@@ -95,6 +115,10 @@ def main():
                               "cooldown": 4, "min_lr": 2e-3}),
         ("plateau_max", {"mode": "max", "factor": 0.3, "patience": 4, "threshold": 1e-4, "threshold_mode": "rel",
                          "cooldown": 1, "min_lr": 0.0}),
+        ("plateau_max_abs", {"mode": "max", "factor": 0.5, "patience": 1, "threshold": 0.02, "threshold_mode": "abs",
+                             "cooldown": 2, "min_lr": 1e-3}),
+        ("plateau_eps", {"mode": "min", "factor": 0.5, "patience": 0, "threshold": 1e-4, "threshold_mode": "rel",
+                         "cooldown": 0, "min_lr": 0.0, "eps": 0.004}),
     ):
         add(name, "ReduceLROnPlateau", 0.1, args, metrics=plateau_metrics(args["mode"]))
 

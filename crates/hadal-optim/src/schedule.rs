@@ -105,6 +105,36 @@ pub enum Schedule {
         /// Where the second and later parts begin.
         milestones: Vec<u64>,
     },
+    /// All at once: the factors of the parts on the base rate are multiplied (PyTorch's
+    /// `ChainedScheduler`, for parts that are factors on the rate).
+    Chained {
+        /// The parts.
+        parts: Vec<Schedule>,
+    },
+    /// Up and down again and again between the base rate and `max` (Smith 2017, arXiv:1506.01186; PyTorch's
+    /// `CyclicLR`).
+    Cyclic {
+        /// The highest rate.
+        max: f64,
+        /// Steps of a way up.
+        up: u64,
+        /// Steps of a way down.
+        down: u64,
+        /// How the height changes.
+        height: CycleHeight,
+    },
+}
+
+/// How the height of a cyclic schedule changes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CycleHeight {
+    /// Always the same (`triangular`).
+    Constant,
+    /// Half as high in each cycle as in the one before (`triangular2`).
+    Halved,
+    /// Times this number to the power of the step (`exp_range`).
+    Exponential(f64),
 }
 
 impl Schedule {
@@ -152,6 +182,9 @@ impl Schedule {
             Schedule::Cosine { t_max, eta_min } => cosine(base, *eta_min, t / (*t_max).max(1) as f64),
             Schedule::CosineRestarts { t_0, t_mult, eta_min } => {
                 let (mut length, mut at) = ((*t_0).max(1), step);
+                if *t_mult <= 1 {
+                    at %= length;
+                }
                 while at >= length {
                     at -= length;
                     length = length.saturating_mul((*t_mult).max(1));
@@ -165,28 +198,67 @@ impl Schedule {
             Schedule::OneCycle { total, pct_start, div_factor, final_div_factor, anneal, three_phase } => {
                 let first = base / div_factor;
                 let last = first / final_div_factor;
-                let up = pct_start * *total as f64 - 1.0;
-                let end = *total as f64 - 1.0;
-                // Corners of the path: step and rate.
-                let mut corners = vec![(0.0, first), (up, base)];
-                if *three_phase {
-                    corners.push((2.0 * pct_start * *total as f64 - 2.0, first));
-                }
-                corners.push((end, last));
-                let k = corners[1..].iter().position(|c| t <= c.0).unwrap_or(corners.len() - 2);
-                let ((t0, r0), (t1, r1)) = (corners[k], corners[k + 1]);
-                let share = if t1 > t0 { ((t - t0) / (t1 - t0)).clamp(0.0, 1.0) } else { 1.0 };
-                match anneal {
-                    Anneal::Cos => cosine(r0, r1, share),
-                    Anneal::Linear => r0 + (r1 - r0) * share,
-                }
+                let levels = [first, base, first, last];
+                one_cycle(*total, *pct_start, *three_phase, *anneal, t, levels)
             }
             Schedule::Sequential { parts, milestones } => {
                 let k = milestones.iter().filter(|&&m| step >= m).count().min(parts.len().saturating_sub(1));
                 let start = if k == 0 { 0 } else { milestones[k - 1] };
                 parts.get(k).map_or(base, |p| p.lr(base, step.saturating_sub(start)))
             }
+            Schedule::Chained { parts } if base == 0.0 => parts.first().map_or(base, |p| p.lr(base, step)),
+            Schedule::Chained { parts } => parts.iter().fold(base, |lr, p| lr * (p.lr(base, step) / base)),
+            Schedule::Cyclic { max, up, down, height } => {
+                let (up, down) = ((*up).max(1), *down);
+                let cycle = up.saturating_add(down);
+                let (n, at) = (step / cycle, step % cycle);
+                let share = if at <= up { at as f64 / up as f64 } else { (cycle - at) as f64 / down as f64 };
+                let scale = match height {
+                    CycleHeight::Constant => 1.0,
+                    CycleHeight::Halved => 0.5f64.powf(n as f64),
+                    CycleHeight::Exponential(gamma) => gamma.powf(t),
+                };
+                base + (max - base) * share * scale
+            }
         }
+    }
+
+    /// The momentum that goes with a one-cycle schedule: from `high` down to `low` while the rate rises, and
+    /// back (PyTorch's `cycle_momentum`, with 0.95 and 0.85). `None` for other schedules. For
+    /// [`Optimizer::set_momentum`](crate::Optimizer::set_momentum).
+    ///
+    /// ```
+    /// use hadal_optim::Schedule;
+    /// let s = Schedule::one_cycle(100);
+    /// assert_eq!(s.momentum(0.85, 0.95, 0), Some(0.95));
+    /// assert_eq!(s.momentum(0.85, 0.95, 29), Some(0.85));
+    /// ```
+    pub fn momentum(&self, low: f64, high: f64, step: u64) -> Option<f64> {
+        match self {
+            Schedule::OneCycle { total, pct_start, anneal, three_phase, .. } => {
+                let levels = [high, low, high, high];
+                Some(one_cycle(*total, *pct_start, *three_phase, *anneal, step as f64, levels))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A path through levels at the corners of a one-cycle schedule; the third counts with three phases only.
+fn one_cycle(total: u64, pct_start: f64, three_phase: bool, anneal: Anneal, t: f64, levels: [f64; 4]) -> f64 {
+    let total = total as f64;
+    // Corners of the path: step and level.
+    let mut corners = vec![(0.0, levels[0]), (pct_start * total - 1.0, levels[1])];
+    if three_phase {
+        corners.push((2.0 * pct_start * total - 2.0, levels[2]));
+    }
+    corners.push((total - 1.0, levels[3]));
+    let k = corners[1..].iter().position(|c| t <= c.0).unwrap_or(corners.len() - 2);
+    let ((t0, r0), (t1, r1)) = (corners[k], corners[k + 1]);
+    let share = if t1 > t0 { ((t - t0) / (t1 - t0)).clamp(0.0, 1.0) } else { 1.0 };
+    match anneal {
+        Anneal::Cos => cosine(r0, r1, share),
+        Anneal::Linear => r0 + (r1 - r0) * share,
     }
 }
 
@@ -222,6 +294,9 @@ pub struct Plateau {
     pub cooldown: u64,
     /// Lowest rate.
     pub min_lr: f64,
+    /// Changes that are not larger are not made.
+    #[serde(default = "smallest_change")]
+    pub eps: f64,
     best: Option<f64>,
     bad: u64,
     cooling: u64,
@@ -238,6 +313,7 @@ impl Plateau {
             relative: true,
             cooldown: 0,
             min_lr: 0.0,
+            eps: smallest_change(),
             best: None,
             bad: 0,
             cooling: 0,
@@ -245,14 +321,14 @@ impl Plateau {
     }
     /// Takes in an epoch's metric; gives the new rate.
     pub fn step(&mut self, metric: f64, lr: f64) -> f64 {
-        let improved = match self.best {
-            None => true,
-            Some(b) => match (self.mode, self.relative) {
-                (Mode::Min, true) => metric < b * (1.0 - self.threshold),
-                (Mode::Min, false) => metric < b - self.threshold,
-                (Mode::Max, true) => metric > b * (1.0 + self.threshold),
-                (Mode::Max, false) => metric > b + self.threshold,
-            },
+        let improved = match (self.best, self.mode, self.relative) {
+            // A first metric that is NaN is not a best one: nothing would ever be better.
+            (None, Mode::Min, _) => metric < f64::INFINITY,
+            (None, Mode::Max, _) => metric > f64::NEG_INFINITY,
+            (Some(b), Mode::Min, true) => metric < b * (1.0 - self.threshold),
+            (Some(b), Mode::Min, false) => metric < b - self.threshold,
+            (Some(b), Mode::Max, true) => metric > b * (1.0 + self.threshold),
+            (Some(b), Mode::Max, false) => metric > b + self.threshold,
         };
         if improved {
             self.best = Some(metric);
@@ -270,7 +346,11 @@ impl Plateau {
         self.cooling = self.cooldown;
         self.bad = 0;
         let lower = (lr * self.factor).max(self.min_lr);
-        // Changes below 1e-8 are not worth making, as in PyTorch.
-        if lr - lower > 1e-8 { lower } else { lr }
+        if lr - lower > self.eps { lower } else { lr }
     }
+}
+
+/// PyTorch's default.
+fn smallest_change() -> f64 {
+    1e-8
 }

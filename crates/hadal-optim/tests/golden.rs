@@ -26,25 +26,45 @@ struct Two {
     b: Param,
 }
 
+fn number(a: &Value, key: &str, default: f64) -> f64 {
+    a[key].as_f64().unwrap_or(default)
+}
+fn flag(a: &Value, key: &str) -> bool {
+    a[key].as_bool().unwrap_or(false)
+}
+fn pair(a: &Value, default: (f64, f64)) -> (f64, f64) {
+    a["betas"].as_array().map_or(default, |v| (v[0].as_f64().unwrap(), v[1].as_f64().unwrap()))
+}
+fn sgd(a: &Value) -> Sgd {
+    Sgd::new(number(a, "lr", f64::NAN))
+        .momentum(number(a, "momentum", 0.0))
+        .dampening(number(a, "dampening", 0.0))
+        .nesterov(flag(a, "nesterov"))
+        .weight_decay(number(a, "weight_decay", 0.0))
+        .maximize(flag(a, "maximize"))
+}
+fn adam(a: &Value) -> Adam {
+    Adam::new(number(a, "lr", f64::NAN))
+        .betas(pair(a, (0.9, 0.999)))
+        .eps(number(a, "eps", 1e-8))
+        .weight_decay(number(a, "weight_decay", 0.0))
+        .amsgrad(flag(a, "amsgrad"))
+        .maximize(flag(a, "maximize"))
+        .decoupled_weight_decay(flag(a, "decoupled_weight_decay"))
+}
+
 /// The rule of a case.
 fn rule(name: &str, a: &Value) -> Optimizer {
-    let f = |k: &str, default: f64| a[k].as_f64().unwrap_or(default);
-    let b = |k: &str| a[k].as_bool().unwrap_or(false);
-    let betas =
-        |d: (f64, f64)| a["betas"].as_array().map_or(d, |v| (v[0].as_f64().unwrap(), v[1].as_f64().unwrap()));
+    let f = |k: &str, default: f64| number(a, k, default);
+    let b = |k: &str| flag(a, k);
+    let betas = |default| pair(a, default);
     let lr = f("lr", f64::NAN);
     let std = (0.9, 0.999);
     match name {
-        "SGD" => Optimizer::new(
-            Sgd::new(lr)
-                .momentum(f("momentum", 0.0))
-                .dampening(f("dampening", 0.0))
-                .nesterov(b("nesterov"))
-                .weight_decay(f("weight_decay", 0.0))
-                .maximize(b("maximize")),
-        ),
+        "SGD" => Optimizer::new(sgd(a)),
         "Adagrad" => Optimizer::new(
             Adagrad::new(lr)
+                .maximize(b("maximize"))
                 .lr_decay(f("lr_decay", 0.0))
                 .weight_decay(f("weight_decay", 0.0))
                 .initial_accumulator_value(f("initial_accumulator_value", 0.0))
@@ -52,6 +72,7 @@ fn rule(name: &str, a: &Value) -> Optimizer {
         ),
         "RMSprop" => Optimizer::new(
             RmsProp::new(lr)
+                .maximize(b("maximize"))
                 .alpha(f("alpha", 0.99))
                 .eps(f("eps", 1e-8))
                 .weight_decay(f("weight_decay", 0.0))
@@ -59,33 +80,40 @@ fn rule(name: &str, a: &Value) -> Optimizer {
                 .centered(b("centered")),
         ),
         "Adadelta" => Optimizer::new(
-            Adadelta::new(lr).rho(f("rho", 0.9)).eps(f("eps", 1e-6)).weight_decay(f("weight_decay", 0.0)),
+            Adadelta::new(lr)
+                .maximize(b("maximize"))
+                .rho(f("rho", 0.9))
+                .eps(f("eps", 1e-6))
+                .weight_decay(f("weight_decay", 0.0)),
         ),
-        "Adam" => Optimizer::new(
-            Adam::new(lr)
-                .betas(betas(std))
-                .eps(f("eps", 1e-8))
-                .weight_decay(f("weight_decay", 0.0))
-                .amsgrad(b("amsgrad")),
-        ),
+        "Adam" => Optimizer::new(adam(a)),
         "AdamW" => Optimizer::new(
             AdamW::new(lr)
+                .maximize(b("maximize"))
                 .betas(betas(std))
                 .eps(f("eps", 1e-8))
                 .weight_decay(f("weight_decay", 1e-2))
                 .amsgrad(b("amsgrad")),
         ),
         "Adamax" => Optimizer::new(
-            Adamax::new(lr).betas(betas(std)).eps(f("eps", 1e-8)).weight_decay(f("weight_decay", 0.0)),
+            Adamax::new(lr)
+                .maximize(b("maximize"))
+                .betas(betas(std))
+                .eps(f("eps", 1e-8))
+                .weight_decay(f("weight_decay", 0.0)),
         ),
         "NAdam" => Optimizer::new(
             NAdam::new(lr)
+                .maximize(b("maximize"))
+                .maximize(b("maximize"))
                 .weight_decay(f("weight_decay", 0.0))
                 .momentum_decay(f("momentum_decay", 4e-3))
                 .decoupled_weight_decay(b("decoupled_weight_decay")),
         ),
         "RAdam" => Optimizer::new(
             RAdam::new(lr)
+                .maximize(b("maximize"))
+                .maximize(b("maximize"))
                 .betas(betas(std))
                 .weight_decay(f("weight_decay", 0.0))
                 .decoupled_weight_decay(b("decoupled_weight_decay")),
@@ -130,13 +158,20 @@ fn optimizers_equal_pytorch_over_twenty_steps() {
         let name = c["name"].as_str().expect("a name");
         let mut opt = rule(c["optimizer"].as_str().expect("a name"), &c["args"]);
         if let Some(groups) = c["groups"].as_object() {
-            // A group may change the learning rate and decay; momentum is the rule's.
-            if groups.values().any(|g| g.get("momentum").is_some()) {
-                continue;
-            }
             let lr = c["args"]["lr"].as_f64().expect("a rate");
             for (param, options) in groups {
-                let param = param.clone();
+                let (param, is) = (param.clone(), param.clone());
+                if options.get("momentum").is_some() || options.get("betas").is_some() {
+                    let mut args = c["args"].clone();
+                    for (k, v) in options.as_object().expect("options") {
+                        args[k] = v.clone();
+                    }
+                    opt = match c["optimizer"].as_str() {
+                        Some("SGD") => opt.group_rule(move |n, _| n == is, sgd(&args)),
+                        _ => opt.group_rule(move |n, _| n == is, adam(&args)),
+                    };
+                    continue;
+                }
                 opt = opt.group(
                     move |n, _| n == param,
                     GroupOptions {
@@ -164,7 +199,7 @@ fn optimizers_equal_pytorch_over_twenty_steps() {
         }
         ran += 1;
     }
-    assert!(ran >= 36, "only {ran} cases ran");
+    assert!(ran >= 47, "only {ran} cases ran");
 }
 
 #[test]
@@ -181,23 +216,26 @@ fn clipping_equals_pytorch() {
             b: Param::new(gb.materialize().expect("data")),
         };
         let grads = grads_of(&model, &gw, &gb);
-        let clipped = match (c["args"]["clip_value"].as_f64(), c["args"]["norm_type"].as_f64()) {
-            (Some(limit), _) => clip_grad_value(&grads, limit),
-            (None, Some(2.0)) => {
-                let (clipped, norm) = clip_grad_norm(&grads, c["args"]["max_norm"].as_f64().expect("a norm"));
+        let clipped = match c["args"]["clip_value"].as_f64() {
+            Some(limit) => clip_grad_value(&grads, limit),
+            None => {
+                let p = c["args"]["norm_type"].as_f64().unwrap_or(f64::INFINITY);
+                let max = c["args"]["max_norm"].as_f64().expect("a norm");
+                let (clipped, norm) = ClipNorm::new(max).norm_type(p).checked(&grads).expect("finite");
                 let want = c["total_norm"].as_f64().expect("a norm");
-                assert!((norm.item::<f64>().expect("computes") - want).abs() < 1e-12, "{name}");
+                for norm in [norm, total_norm(&grads, p)] {
+                    let have = norm.item::<f64>().expect("computes");
+                    assert!((have - want).abs() < 1e-12 * (1.0 + want), "{name}: {have}, not {want}");
+                }
                 clipped
             }
-            // Other norms are not offered.
-            _ => continue,
         };
         for p in ["w", "b"] {
             close(name, clipped.get(p).expect("has one"), &get(&c["clipped"][p]));
         }
         ran += 1;
     }
-    assert_eq!(ran, 3);
+    assert_eq!(ran, 7);
 }
 
 #[test]
@@ -216,6 +254,7 @@ fn schedules_equal_pytorch() {
             p.relative = a["threshold_mode"] == "rel";
             p.cooldown = f("cooldown") as u64;
             p.min_lr = f("min_lr");
+            p.eps = a["eps"].as_f64().unwrap_or(p.eps);
             let mut lr = base;
             let metrics = c["metrics"].as_array().expect("metrics").iter().filter_map(Value::as_f64);
             metrics
@@ -229,6 +268,16 @@ fn schedules_equal_pytorch() {
             let s = schedule(c["schedule"].as_str().expect("a name"), &c["args"]);
             (0..want.len() as u64).map(|t| s.lr(base, t)).collect()
         };
+        if let Some(momenta) = c["momenta"].as_array() {
+            let s = schedule("OneCycleLR", &c["args"]);
+            for (t, want) in momenta.iter().filter_map(Value::as_f64).enumerate() {
+                let have = s.momentum(0.8, 0.95, t as u64).expect("one cycle");
+                assert!(
+                    (have - want).abs() < 1e-12,
+                    "{name}, momentum of step {t}: {have} instead of {want}"
+                );
+            }
+        }
         for (t, (a, b)) in got.iter().zip(&want).enumerate() {
             assert!((a - b).abs() <= 1e-12 * (1.0 + b), "{name} at step {t}: {a} instead of {b}");
         }
@@ -288,6 +337,24 @@ fn schedule(name: &str, a: &Value) -> Schedule {
             final_div_factor: f("final_div_factor"),
             anneal: if a["anneal_strategy"] == "cos" { Anneal::Cos } else { Anneal::Linear },
             three_phase: a["three_phase"].as_bool().unwrap_or(false),
+        },
+        "ChainedScheduler" => Schedule::Chained {
+            parts: a["schedulers"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|s| schedule(s["schedule"].as_str().expect("a name"), &s["args"]))
+                .collect(),
+        },
+        "CyclicLR" => Schedule::Cyclic {
+            max: f("max_lr"),
+            up: n("step_size_up"),
+            down: n("step_size_down"),
+            height: match a["mode"].as_str() {
+                Some("triangular") => CycleHeight::Constant,
+                Some("triangular2") => CycleHeight::Halved,
+                _ => CycleHeight::Exponential(f("gamma")),
+            },
         },
         "factor" => Schedule::Factor { factor: f("factor"), every: 1, floor: f("min_lr") },
         "square_root" => Schedule::SquareRoot,
