@@ -287,6 +287,20 @@ impl Buffers {
         largest(&mut self.u8s, &mut other.u8s);
     }
 
+    /// Moves all buffers with room for that many elements of a dtype to another store.
+    pub(crate) fn move_large_to(&mut self, dtype: DType, len: usize, other: &mut Buffers) {
+        fn large<T>(from: &mut Vec<Vec<T>>, to: &mut Vec<Vec<T>>, len: usize) {
+            while let Some(i) = from.iter().position(|b| b.capacity() >= len) {
+                give(to, from.swap_remove(i));
+            }
+        }
+        match dtype {
+            DType::F32 => large(&mut self.f32s, &mut other.f32s, len),
+            DType::I64 => large(&mut self.i64s, &mut other.i64s, len),
+            _ => large(&mut self.u8s, &mut other.u8s, len),
+        }
+    }
+
     /// How many buffers are held.
     pub fn held(&self) -> usize {
         self.f32s.len() + self.i64s.len() + self.u8s.len()

@@ -181,6 +181,11 @@ impl BatchPlan {
         self.ends.is_empty()
     }
 
+    /// Samples in the largest batch.
+    pub(crate) fn largest(&self) -> usize {
+        (0..self.len()).map(|b| self.range(b).len()).max().unwrap_or(0)
+    }
+
     /// The samples of a batch; empty past the end.
     pub fn batch(&self, index: usize) -> &[usize] {
         &self.order[self.range(index)]

@@ -1,18 +1,21 @@
 //! Reading the samples of one batch and stacking them.
 
+use super::pool::Pool;
 use crate::array::{Array, ArrayData, Buffers};
 use crate::dataset::{Batch, Dataset, Sample, SampleCtx};
 use crate::error::{DataError, Result};
 use crate::sampler::BatchPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What every worker of an epoch needs.
 pub(super) struct Job {
     pub dataset: Arc<dyn Dataset>,
     pub plan: BatchPlan,
     pub epoch: u64,
-    pub recycled: Arc<Mutex<Buffers>>,
+    /// Samples in the epoch's largest batch.
+    pub largest: usize,
+    pub pool: Arc<Mutex<Pool>>,
 }
 
 impl Job {
@@ -30,9 +33,17 @@ impl Job {
     }
 
     fn read(&self, batch: usize, cx: &mut SampleCtx, stop: &dyn Fn() -> bool) -> Result<Batch> {
+        // Both a whole-batch read and stacking build their result in `cx.buffers`.
+        self.pool().lend(cx);
+        let read = self.build(batch, cx, stop);
+        if let Ok(read) = &read {
+            self.pool().settle(cx, read, self.largest);
+        }
+        read
+    }
+
+    fn build(&self, batch: usize, cx: &mut SampleCtx, stop: &dyn Fn() -> bool) -> Result<Batch> {
         let indices = self.plan.batch(batch);
-        // A whole-batch read builds its result in `cx.buffers`: lend it two recycled ones.
-        self.lend(cx);
         if let Some(whole) = self.dataset.gather(indices, cx) {
             return whole;
         }
@@ -55,10 +66,10 @@ impl Job {
         Ok(Batch { inputs: inputs.finish(), targets: targets.finish() })
     }
 
-    /// Moves what was recycled to this thread's buffers.
-    fn lend(&self, cx: &mut SampleCtx) {
-        let mut recycled = self.recycled.lock().unwrap_or_else(PoisonError::into_inner);
-        recycled.move_batch_to(&mut cx.buffers);
+    /// The loader's memory.
+    pub fn pool(&self) -> MutexGuard<'_, Pool> {
+        // Valid in any state: it only holds buffers.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

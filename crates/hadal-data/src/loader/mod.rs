@@ -4,13 +4,14 @@
 //! bits for any number of workers, and reading can go on in the middle of an epoch.
 
 mod collate;
+mod pool;
 mod workers;
 
-use crate::array::Buffers;
 use crate::dataset::{Batch, Dataset, SampleCtx};
 use crate::error::{DataError, Result};
 use crate::sampler::{BatchPlan, BatchSampler, Batching, RandomSampler, Sampler, SequentialSampler};
 use collate::Job;
+use pool::Pool;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use workers::Workers;
@@ -45,8 +46,8 @@ pub struct DataLoader {
     prefetch: usize,
     sampler: Arc<dyn Sampler>,
     batching: Option<Arc<dyn Batching>>,
-    /// Batches' buffers that were given back.
-    recycled: Arc<Mutex<Buffers>>,
+    /// Buffers that were given back, by the caller and by iterators that ended.
+    pool: Arc<Mutex<Pool>>,
 }
 
 impl DataLoader {
@@ -61,7 +62,7 @@ impl DataLoader {
             prefetch: 2,
             sampler: Arc::new(SequentialSampler),
             batching: None,
-            recycled: Arc::default(),
+            pool: Arc::default(),
         }
     }
 
@@ -138,11 +139,9 @@ impl DataLoader {
         Epoch { loader: self, epoch }
     }
 
-    /// Takes a finished batch's memory back, to build further batches in.
+    /// Takes a finished batch's memory back, to build further batches in, of this epoch and later ones.
     pub fn recycle(&self, batch: Batch) {
-        let mut recycled = self.recycled.lock().unwrap_or_else(PoisonError::into_inner);
-        recycled.give(batch.inputs);
-        recycled.give(batch.targets);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).give(batch);
     }
 
     /// Goes on where a saved position stands: the remaining batches of its epoch, the same as if
@@ -215,13 +214,15 @@ impl DataLoader {
         };
         let job = Arc::new(Job {
             dataset: Arc::clone(&self.dataset),
+            largest: plan.largest(),
             plan,
             epoch,
-            recycled: Arc::clone(&self.recycled),
+            pool: Arc::clone(&self.pool),
         });
         let remaining = job.plan.len() - start;
         let source = if self.workers == 0 || remaining == 0 {
-            Source::Here { cx: Box::new(SampleCtx::new(self.seed, epoch)), job }
+            let cx = Box::new(job.pool().begin(self.seed, epoch));
+            Source::Here(Here { cx, job })
         } else {
             let ahead = self.workers.saturating_mul(self.prefetch.max(1));
             Source::Workers(Workers::spawn(job, self.seed, start, self.workers.min(remaining), ahead)?)
@@ -298,11 +299,24 @@ pub struct LoaderState {
 }
 
 enum Source {
-    Here { cx: Box<SampleCtx>, job: Arc<Job> },
+    Here(Here),
     Workers(Workers),
 }
 
-/// Iterator over the batches of an epoch. Dropping it stops the workers.
+/// Reads in the calling thread.
+struct Here {
+    cx: Box<SampleCtx>,
+    job: Arc<Job>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.job.pool().end(&mut self.cx);
+    }
+}
+
+/// Iterator over the batches of an epoch. Dropping it stops the workers, and gives its memory back to the
+/// loader.
 ///
 /// A batch that cannot be read is an error in its place; the batches after it still come.
 pub struct BatchIter {
@@ -331,7 +345,7 @@ impl Iterator for BatchIter {
         }
         let index = self.state.batch_index as usize;
         let batch = match self.source.as_mut()? {
-            Source::Here { cx, job } => job.load(index, cx, &|| false),
+            Source::Here(here) => here.job.load(index, &mut here.cx, &|| false),
             Source::Workers(workers) => workers.next(),
         };
         self.state.batch_index += 1;

@@ -86,7 +86,11 @@ impl Workers {
         let mut workers = Self { shared, threads: Vec::with_capacity(count) };
         for i in 0..count {
             let shared = Arc::clone(&workers.shared);
-            let run = move || shared.work(&mut SampleCtx::new(seed, shared.job.epoch));
+            let run = move || {
+                let mut cx = shared.job.pool().begin(seed, shared.job.epoch);
+                shared.work(&mut cx);
+                shared.job.pool().end(&mut cx);
+            };
             match std::thread::Builder::new().name(format!("hadal-data-{i}")).spawn(run) {
                 Ok(handle) => workers.threads.push(handle),
                 // Fewer threads give the same batches; none cannot.
@@ -129,6 +133,10 @@ impl Drop for Workers {
         for thread in self.threads.drain(..) {
             // A panic of the data set was caught and handed over as that batch's error.
             let _ = thread.join();
+        }
+        // What was read ahead and nobody took.
+        for batch in self.shared.lock().slots.drain(..).flatten().flatten() {
+            self.shared.job.pool().give(batch);
         }
     }
 }
