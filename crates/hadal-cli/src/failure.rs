@@ -22,6 +22,8 @@ pub struct Failure {
     help: Vec<String>,
     /// The program's exit code.
     code: u8,
+    /// Whether data is not there and could not be downloaded.
+    missing_data: bool,
 }
 
 /// The result of a command.
@@ -30,7 +32,7 @@ pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// An ordinary failure: exit code 1.
     pub fn new(message: impl Display) -> Failure {
-        Failure { message: message.to_string(), help: Vec::new(), code: ERROR }
+        Failure { message: message.to_string(), help: Vec::new(), code: ERROR, missing_data: false }
     }
 
     /// A wrong command line: exit code 2.
@@ -40,7 +42,7 @@ impl Failure {
 
     /// An end without a word, with this exit code.
     pub fn quiet(code: u8) -> Failure {
-        Failure { message: String::new(), help: Vec::new(), code }
+        Failure::new("").code(code)
     }
 
     /// Adds a line that says what to do.
@@ -57,9 +59,24 @@ impl Failure {
         self
     }
 
+    /// Says which file it is about, where the message does not.
+    #[must_use]
+    pub fn of(mut self, path: &std::path::Path) -> Failure {
+        let name = path.display().to_string();
+        if !self.message.contains(&name) {
+            self.message = format!("{name}: {}", self.message);
+        }
+        self
+    }
+
     /// Whether the command line or the configuration was wrong.
     pub fn is_usage(&self) -> bool {
         self.code == USAGE
+    }
+
+    /// Whether data is not there and could not be downloaded.
+    pub fn is_missing_data(&self) -> bool {
+        self.missing_data
     }
 
     /// What is wrong, for programs: a status and the message.
@@ -107,6 +124,9 @@ impl From<hadal::data::DataError> for Failure {
     fn from(e: hadal::data::DataError) -> Failure {
         match e {
             hadal::data::DataError::Image(e) => e.into(),
+            e @ (hadal::data::DataError::Missing(_) | hadal::data::DataError::Download(_)) => {
+                Failure { missing_data: true, ..Failure::new(e) }
+            }
             e => Failure::new(e),
         }
     }

@@ -35,7 +35,7 @@ pub fn header(s: &Start<'_>) -> String {
         grouped(s.test_samples as u64),
         terminal::bold("train "),
         c.optimizer,
-        c.batch_size * c.accumulate,
+        c.batch_size.saturating_mul(c.accumulate),
         c.learning_rate(),
         c.schedule,
         terminal::bold("device"),
@@ -43,6 +43,14 @@ pub fn header(s: &Start<'_>) -> String {
         if s.threads == 1 { "" } else { "s" },
         c.seed,
     );
+    if c.valid_fraction > 0.0 {
+        text.push_str(&format!(
+            "{} {} % of the training data, held out to judge epochs\n",
+            terminal::bold("valid "),
+            // 0.07 is 7.000000000000001 %.
+            (c.valid_fraction * 1e8).round() / 1e6
+        ));
+    }
     if let Some(run) = s.run {
         text.push_str(&format!("{} {}\n", terminal::bold("run   "), run.display()));
     }
@@ -239,6 +247,7 @@ impl Observer for JsonLines {
         self.put(&json!({
             "event": "start", "model": s.config.model, "parameters": s.parameters, "data": s.data.name,
             "train_samples": s.train_samples, "test_samples": s.test_samples, "device": "cpu",
+            "valid_fraction": s.config.valid_fraction,
             "threads": s.threads, "seed": s.config.seed, "epochs": s.config.epochs,
             "steps_per_epoch": s.steps_per_epoch, "total_steps": s.total_steps, "step": s.step, "run": s.run,
         }));

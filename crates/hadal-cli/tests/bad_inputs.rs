@@ -23,12 +23,23 @@ fn prepare(dir: &Path) {
     let image = hadal::io::Image::new(4, 4, 1, (0..16).collect()).unwrap();
     image.write_png(at("good.png")).unwrap();
     let png = std::fs::read(at("good.png")).unwrap();
+    hadal::io::Image::new(200_000, 1, 1, vec![0; 200_000]).unwrap().write_png(at("long.png")).unwrap();
+    // A header of 10000 by 10000 pixels; its checksum is looked at later than its size.
+    let mut large = png.clone();
+    for side in [16, 20] {
+        large[side..side + 4].copy_from_slice(&10_000u32.to_be_bytes());
+    }
+    let crc = png_crc(&large[12..29]);
+    large[29..33].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(at("large.png"), large).unwrap();
     std::fs::write(at("cut.png"), &png[..png.len() - 20]).unwrap();
     std::fs::write(at("text.png"), b"not a picture").unwrap();
     std::fs::create_dir(at("folder")).unwrap();
     std::fs::create_dir(at("folder.png")).unwrap();
     // A run whose weights were cut off, and one that was killed before its first checkpoint.
     write_run(&at("damaged"));
+    std::fs::create_dir(at("run/checkpoints")).unwrap();
+    std::fs::write(at("run/checkpoints/step-1.safetensors"), b"").unwrap();
     std::fs::write(at("damaged/model.safetensors"), &good[..good.len() / 2]).unwrap();
     write_run(&at("early"));
     std::fs::remove_file(at("early/model.safetensors")).unwrap();
@@ -36,6 +47,13 @@ fn prepare(dir: &Path) {
     // Weights that another program wrote.
     let weights = [("w", hadal::Tensor::new([1.0f32]))];
     hadal::files::save_safetensors(at("foreign.safetensors"), &weights, &[]).unwrap();
+}
+
+/// The checksum of a PNG chunk (PNG 1.2, appendix D).
+fn png_crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &b| {
+        (0..8).fold(crc ^ u32::from(b), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })
+    })
 }
 
 /// Arguments; exit code; what standard error says, whole, where `*` at a line's end stands for
@@ -224,7 +242,45 @@ const ROWS: &[Row] = &[
         1,
         "error: cannot read the data folder nowhere: there is no such folder\n",
     ),
+    // Threads: one rule.
+    (
+        &["eval", "run", "--threads", "99999"],
+        2,
+        "error: threads: 99999 cannot be; use 0 for all cores, or a number from 1 to 1024\n",
+    ),
+    (
+        &["predict", "run", "good.png", "--threads", "-1"],
+        2,
+        "error: --threads: '-1' is not a whole number of at least 0\n",
+    ),
+    (&["devices", "--threads", "many"], 2, "error: --threads: 'many' is not a whole number of at least 0\n"),
+    // Without effect.
+    (
+        &["eval", "run", "--data-dir", "folder"],
+        2,
+        "error: --data-dir has no effect with data digits; mnist, fashion-mnist, cifar10 and cifar100 read it\n",
+    ),
+    (
+        &["data", "show", "digits", "--cache-dir", "folder"],
+        2,
+        "error: --cache-dir has no effect with data digits; mnist, fashion-mnist, cifar10 and cifar100 read it\n",
+    ),
+    (
+        &["eval", "run/checkpoints/step-1.safetensors"],
+        1,
+        "error: run/checkpoints/step-1.safetensors is a checkpoint, which holds what resuming needs, not a model by itself\n  help: name the run: run. *",
+    ),
     // Images.
+    (
+        &["predict", "run", "long.png"],
+        1,
+        "error: long.png: 200000 x 1 pixels: one side is more than 60000 times the other\n  help: cut out the part that shows something\n",
+    ),
+    (
+        &["predict", "run", "large.png"],
+        1,
+        "error: cannot read image large.png: 10000 x 10000 pixels are more than the 67108864 that are allowed\n  help: make it smaller\n",
+    ),
     (
         &["predict", "run", "nowhere.png"],
         1,

@@ -213,3 +213,48 @@ fn devices() {
     assert!((0.1..1e5).contains(&measured("matmul_gflops_1_thread")), "{j}");
     assert!((0.1..1e4).contains(&measured("memory_gb_per_s")), "{j}");
 }
+
+/// A test image of this digit as ink of one brightness on transparent ground, the shape in its opacity.
+fn ink(dir: &Path, digit: i64, brightness: u8) -> PathBuf {
+    let set = load_named("digits", Split::Test, Places::default(), &mut |_| {}).unwrap();
+    let i = set.labels().iter().position(|&l| l == digit).unwrap();
+    let data = set.pixels(i).unwrap().iter().flat_map(|&a| [brightness, brightness, brightness, a]).collect();
+    let path = dir.join(format!("ink-{digit}-{brightness}.png"));
+    image::RgbaImage::from_raw(28, 28, data).unwrap().save(&path).unwrap();
+    path
+}
+
+#[test]
+fn ink_of_any_colour_on_transparent_ground_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = |path: &Path| {
+        let j = json(&["predict", text(run_folder()), text(path), "--json", "--top=1"]);
+        (j["top"][0]["class"].as_str().unwrap().to_owned(), j["conversion"][0].as_str().unwrap().to_owned())
+    };
+    for digit in 0..10 {
+        let (truth, _) = top(&note(dir.path(), digit));
+        let (white, said) = top(&ink(dir.path(), digit, 255));
+        assert_eq!(said, "its transparent parts laid over black, since the ink is bright");
+        let (black, said) = top(&ink(dir.path(), digit, 0));
+        assert_eq!(said, "its transparent parts laid over white");
+        assert!(white == black && (digit != 7 || white == truth), "{digit}: {white} {black} {truth}");
+    }
+}
+
+#[test]
+fn a_blank_image_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let clear = dir.path().join("clear ünd.png");
+    image::RgbaImage::from_pixel(30, 20, image::Rgba([255, 0, 0, 0])).save(&clear).unwrap();
+    let black = dir.path().join("black.png");
+    Image::new(28, 28, 1, vec![0; 784]).unwrap().write_png(&black).unwrap();
+    for path in [&clear, &black] {
+        let said = common::run(&["predict", text(run_folder()), text(path), "--json"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let warning = format!("warning: {}: the image is blank, every pixel is alike: ", path.display());
+        assert!(said.err.starts_with(&warning), "{said:?}");
+        assert!(said.out.contains("\"warning\":\"the image is blank"), "{said:?}");
+    }
+    let out = ok(&["predict", text(run_folder()), text(&note(dir.path(), 3)), "--json"]);
+    assert!(!out.contains("warning"), "{out}");
+}

@@ -127,6 +127,57 @@ fn json_that_cannot_be_written_is_told() {
     assert_eq!(said.err, "error: cannot write to standard output: No space left on device (os error 28)\n");
 }
 
+#[test]
+fn a_run_is_described_and_its_files_end_as_text_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--max-steps=2", "--valid-fraction=0.07", "--no-evaluate", "--out=run"];
+    let said = run_in(dir.path(), &train(&args));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.out.contains("7,440 to learn from"), "{}", said.out);
+    assert!(said.out.contains("\nvalid  7 % of the training data, held out"), "{}", said.out);
+    let guide = std::fs::read_to_string(common::root().join("docs/guide/07-command-line.md")).unwrap();
+    for entry in std::fs::read_dir(dir.path().join("run")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let listed = name.split(".tfevents").next().unwrap();
+        assert!(guide.contains(&format!("\n| `{listed}")), "{name} is not in the guide's table");
+        if name.ends_with(".json") || name.ends_with(".toml") || name.ends_with(".jsonl") {
+            assert!(std::fs::read_to_string(&path).unwrap().ends_with('\n'), "{name}");
+        }
+    }
+}
+
+#[test]
+fn switches_go_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("off.toml"), "evaluate = false\nartifacts = false\ndecay_vectors = false\n")
+        .unwrap();
+    let off = run_in(d, &train(&["--config=off.toml", "--max-steps=1"]));
+    assert!(
+        off.code == Some(0) && off.out.contains("not evaluated") && !off.out.contains("run  "),
+        "{off:?}"
+    );
+    let all = [
+        "--config=off.toml",
+        "--max-steps=1",
+        "--evaluate",
+        "--artifacts=true",
+        "--decay-vectors",
+        "--out=on",
+    ];
+    let on = run_in(d, &train(&all));
+    assert!(on.code == Some(0) && on.out.contains("test accuracy "), "{on:?}");
+    let config = hadal::train::Config::read(&d.join("on/config.toml")).unwrap();
+    assert!(config.evaluate && config.artifacts && config.decay_vectors && config.download);
+    let said = run_in(d, &train(&["--evaluate", "--no-evaluate"]));
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let help = ok(&["train", "--help"]);
+    for name in ["download", "decay-vectors", "evaluate", "artifacts"] {
+        assert!(help.contains(&format!("--{name},")) || help.contains(&format!("--{name} ")), "{name}");
+    }
+}
+
 /// What is wrong, the exit code, and the message.
 #[test]
 fn bad_inputs() {
@@ -135,6 +186,7 @@ fn bad_inputs() {
     std::fs::write(d.join("typo.toml"), "epochs = 2\n# more\nlearning_rte = 1\nlr = 0.1\n").unwrap();
     std::fs::write(d.join("broken.toml"), "epochs = 2\nlr = = 1\n").unwrap();
     std::fs::write(d.join("wrong.toml"), "epochs = \"many\"\n").unwrap();
+    std::fs::write(d.join("idle.toml"), "seed = 1\nmomentum = 0.9\n").unwrap();
     std::fs::write(d.join("latin.toml"), b"model = \"caf\xe9\"\n").unwrap();
     std::fs::create_dir(d.join("full")).unwrap();
     std::fs::write(d.join("full/thesis.tex"), "").unwrap();
@@ -174,6 +226,57 @@ fn bad_inputs() {
             &["--optimizer", "sgd", "--nesterov", "--momentum", "0.9", "--dampening", "0.1"],
             2,
             "nesterov: dampening 0.1 cannot be; Nesterov's momentum needs dampening 0".into(),
+        ),
+        // Without effect.
+        (&["--hidden", "256"], 2, "--hidden has no effect with model lenet; mlp reads it\n".into()),
+        (
+            &["--momentum", "0.9"],
+            2,
+            "--momentum has no effect with optimizer adamw; sgd and rmsprop read it\n".into(),
+        ),
+        (
+            &["--config", "idle.toml"],
+            2,
+            "idle.toml, line 2: momentum has no effect with optimizer adamw; sgd and rmsprop read it\n"
+                .into(),
+        ),
+        (
+            &["--data-dir", "full"],
+            2,
+            "--data-dir has no effect with data digits; mnist, fashion-mnist, cifar10 and cifar100 read it\n"
+                .into(),
+        ),
+        (
+            &["--schedule", "cosine", "--lr-rise", "0.3"],
+            2,
+            "--lr-rise has no effect with schedule cosine; one-cycle reads it\n".into(),
+        ),
+        (
+            &["--optimizer", "sgd", "--no-decay-vectors"],
+            2,
+            "--no-decay-vectors has no effect with weight decay 0; give --weight-decay too\n".into(),
+        ),
+        (
+            &["--resume", "done", "--data-dir", "full"],
+            2,
+            "--data-dir has no effect with data digits; ".into(),
+        ),
+        // More than there can be.
+        (
+            &["--threads", "99999"],
+            2,
+            "threads: 99999 cannot be; use 0 for all cores, or a number from 1 to 1024\n".into(),
+        ),
+        (&["--workers", "99999"], 2, "workers: 99999 cannot be; use a number from 0 to 1024\n".into()),
+        (
+            &["--accumulate", "18446744073709551615"],
+            2,
+            "accumulate: 18446744073709551615 cannot be; use at most 1000000 batches\n".into(),
+        ),
+        (
+            &["--model", "mlp", "--hidden", "268435456,268435456"],
+            1,
+            "model mlp has 72,057,807,712,550,922 parameters; with ".into(),
         ),
         (&["--epochs", "0"], 2, "epochs: 0 cannot be; train for at least 1\n".into()),
         (&["--epochs", "-1"], 2, "--epochs: '-1' is not a whole number of at least 0\n".into()),
@@ -262,7 +365,10 @@ fn bad_inputs() {
     let mut left: Vec<String> =
         std::fs::read_dir(d).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["broken.toml", "damaged", "done", "full", "latin.toml", "typo.toml", "wrong.toml"]);
+    assert_eq!(
+        left,
+        ["broken.toml", "damaged", "done", "full", "idle.toml", "latin.toml", "typo.toml", "wrong.toml"]
+    );
     assert_eq!(std::fs::read_dir(d.join("full")).unwrap().count(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! `hadal data`: data sets by name.
 
 use crate::failure::{Failure, Result};
-use crate::places::cache_dir;
+use crate::places::{cache_dir, data_help, refuse_idle_places};
 use crate::table::{Table, bytes, grouped, wrap};
 use crate::terminal;
 use hadal::data::{
@@ -87,10 +87,10 @@ struct ShowArgs {
     /// Which part to show
     #[arg(long, value_enum, default_value = "train")]
     split: Part,
-    /// How many images
+    /// How many images, from 1 to 2000
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
     count: u32,
-    /// Images in a row
+    /// Images in a row, from 1 to 100
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     columns: u32,
     /// Only images of this class, by name or number
@@ -234,6 +234,7 @@ fn fetch_all(args: &FetchArgs) -> Result {
 
 fn show(args: &ShowArgs) -> Result {
     let spec = named_set(&args.name)?;
+    refuse_idle_places(spec.name, args.data_dir.as_deref(), args.cache.cache_dir.as_deref())?;
     let cache = if spec.files.is_empty() || args.data_dir.is_some() {
         None
     } else {
@@ -243,7 +244,7 @@ fn show(args: &ShowArgs) -> Result {
         Places { data_dir: args.data_dir.as_deref(), cache_dir: cache.as_deref(), download: !args.offline };
     let split = if args.split == Part::Train { Split::Train } else { Split::Test };
     let class = args.class.as_deref().map(|c| class_of(spec, c)).transpose()?;
-    let set = load_named(spec.name, split, places, &mut progress())?;
+    let set = load_named(spec.name, split, places, &mut progress()).map_err(|e| data_help(e.into()))?;
     let tiles = tiles(&set, class, args.count as usize)?;
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", spec.name)));
     contact_sheet(&tiles, args.columns as usize, &output)?;

@@ -1,6 +1,7 @@
 //! `hadal devices`: what this machine computes with, and how fast it is.
 
 use crate::failure::Result;
+use crate::places::use_threads;
 use crate::table::bytes;
 use crate::terminal;
 use hadal::tensor::{SimdLevel, eval, set_threads, simd_level, threads};
@@ -22,9 +23,15 @@ pub struct Args {
     /// Measure arithmetic and memory too; takes about two seconds
     #[arg(long)]
     measure: bool,
-    /// Threads that computations use [default: all that the system allows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    /// Threads that computations use; 0 takes all cores [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    threads: String,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -62,9 +69,7 @@ struct Measured {
 
 /// Shows the machine.
 pub fn run(args: &Args) -> Result {
-    if let Some(n) = args.threads {
-        set_threads(usize::from(n));
-    }
+    use_threads(&args.threads)?;
     let mut machine = look();
     if args.measure {
         machine.measured = Some(measure()?);
@@ -92,7 +97,7 @@ fn look() -> Machine {
             SimdLevel::Portable => "plain",
         },
         caches: caches(),
-        memory_bytes: kib(&meminfo, "MemTotal").map(|all| container_limit().map_or(all, |c| c.min(all))),
+        memory_bytes: memory_bytes(),
         memory_available_bytes: kib(&meminfo, "MemAvailable"),
         measured: None,
     }
@@ -118,6 +123,12 @@ fn cores(cpuinfo: &str) -> Option<usize> {
         .filter_map(|cpu| Some((field(cpu, "physical id")?, field(cpu, "core id")?)))
         .collect();
     (!pairs.is_empty()).then_some(pairs.len())
+}
+
+/// The memory that this program may have, where the system says so.
+pub fn memory_bytes() -> Option<u64> {
+    let all = kib(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")?;
+    Some(container_limit().map_or(all, |c| c.min(all)))
 }
 
 /// The limit that a container sets, where there is one (`max` is none).

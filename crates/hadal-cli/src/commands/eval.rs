@@ -2,12 +2,11 @@
 
 use crate::commands::data::progress;
 use crate::failure::{Failure, Result};
-use crate::places::cache_dir;
+use crate::places::{cache_dir, data_help, open_run, refuse_idle_places, use_threads};
 use crate::table::{Table, bar, grouped};
 use crate::terminal;
-use hadal::tensor::set_threads;
 use hadal::train::plot::confusion_matrix;
-use hadal::train::{Evaluation, Places, Run};
+use hadal::train::{Evaluation, Places};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -39,9 +38,16 @@ pub struct Args {
     /// Samples in a batch
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: u32,
-    /// Threads that compute; the result does not depend on it [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    /// Threads that compute; 0 takes all cores. The result does not depend on it
+    /// [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    threads: String,
     /// Draw the confusion matrix into this file, .png or .svg
     #[arg(long, value_name = "FILE")]
     confusion: Option<PathBuf>,
@@ -78,10 +84,8 @@ struct EvalJson<'a> {
 
 /// Evaluates.
 pub fn run(args: &Args) -> Result {
-    if let Some(n) = args.threads {
-        set_threads(usize::from(n));
-    }
-    let run = Run::open(&args.run)?;
+    use_threads(&args.threads)?;
+    let run = open_run(&args.run)?;
     let about = run.about();
     let classes = about.data.classes();
     if args.confusion.is_some() && classes.is_none() {
@@ -89,6 +93,8 @@ pub fn run(args: &Args) -> Result {
             "--confusion is for models that tell classes apart; this one predicts numbers",
         ));
     }
+    let name = args.data.as_deref().unwrap_or(&about.data.name);
+    refuse_idle_places(name, args.data_dir.as_deref(), args.cache_dir.as_deref())?;
     let config = run.config();
     // Where the run found its data, unless told otherwise; another data set lies elsewhere.
     let of_run =
@@ -101,7 +107,9 @@ pub fn run(args: &Args) -> Result {
         download: !args.offline,
     };
     let start = Instant::now();
-    let e = run.evaluate(args.data.as_deref(), &places, args.batch_size as usize, &mut progress())?;
+    let e = run
+        .evaluate(args.data.as_deref(), &places, args.batch_size as usize, &mut progress())
+        .map_err(|e| data_help(e.into()))?;
     let seconds = start.elapsed().as_secs_f64();
     let names = classes.unwrap_or_default();
     if let Some(path) = &args.confusion {

@@ -1,11 +1,11 @@
 //! `hadal inspect`: the layers of a model or run, the tensors of a file.
 
 use crate::failure::{Failure, Result};
+use crate::places::open_run;
 use crate::table::{Table, bytes, grouped, shape, si, wrap};
 use crate::terminal;
 use hadal::io::{RawTensor, npy, safetensors};
 use hadal::nn::{Init, Layer, Module};
-use hadal::train::Run;
 use hadal::zoo::{ModelOptions, build, model, models, nearest};
 use hadal::{DType, Summary, Tensor, summary};
 use serde::Serialize;
@@ -305,7 +305,7 @@ struct RunJson<'a> {
 }
 
 fn run_folder(path: &Path, args: &Args) -> Result {
-    let run = Run::open(path)?;
+    let run = open_run(path)?;
     let (about, net) = (run.about(), run.model());
     let s = summarize(net, &about.options, args)?;
     if args.json {

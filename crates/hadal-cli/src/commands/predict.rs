@@ -1,11 +1,11 @@
 //! `hadal predict`: what a run's model takes images for.
 
 use crate::failure::{ERROR, Failure, Result};
+use crate::places::{open_run, use_threads};
 use crate::table::bar;
 use crate::terminal;
 use hadal::io::Image;
-use hadal::tensor::set_threads;
-use hadal::train::{Prediction, Predictor, Run};
+use hadal::train::{Prediction, Predictor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,9 @@ Examples:
   hadal predict runs/lenet-1 *.png --top 3
   hadal predict runs/lenet-1/model.safetensors photo.jpg --json
 
-Images may be PNG or JPEG of any size and colour. They are converted as the
-training data was, and what was done is said.";
+Images may be PNG or JPEG, grey or colour, with transparency or without, of up to
+67,108,864 pixels (64 Mi); the longer side at most 60,000 times the shorter one.
+They are converted as the training data was, and what was done is said.";
 
 /// With which run, on which images.
 #[derive(clap::Args, Debug)]
@@ -30,9 +31,16 @@ pub struct Args {
     /// How many classes to show, the most probable first
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     top: u32,
-    /// Threads that compute; the result does not depend on it [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    /// Threads that compute; 0 takes all cores. The result does not depend on it
+    /// [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    threads: String,
     /// Print one JSON object per image, one a line
     #[arg(long)]
     json: bool,
@@ -49,14 +57,14 @@ struct ImageJson<'a> {
     image: String,
     top: Vec<ClassJson<'a>>,
     conversion: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
 }
 
 /// Predicts. An image that cannot be read is told and the others still come; the exit code is 1 then.
 pub fn run(args: &Args) -> Result {
-    if let Some(n) = args.threads {
-        set_threads(usize::from(n));
-    }
-    let run = Run::open(&args.run)?;
+    use_threads(&args.threads)?;
+    let run = open_run(&args.run)?;
     let predictor = run.predictor()?;
     let mut failed = false;
     for (i, path) in args.images.iter().enumerate() {
@@ -68,10 +76,14 @@ pub fn run(args: &Args) -> Result {
                 continue;
             }
         };
+        let warning = blank(&image).then_some(BLANK);
+        if let Some(warning) = warning {
+            terminal::note(&format!("warning: {}: {warning}", path.display()));
+        }
         if args.json {
             let top = p.top.iter().map(|(class, p)| ClassJson { class, probability: *p }).collect();
-            let conversion = &p.conversion;
-            terminal::print_json(&ImageJson { image: path.display().to_string(), top, conversion })?;
+            let (image, conversion) = (path.display().to_string(), &p.conversion);
+            terminal::print_json(&ImageJson { image, top, conversion, warning })?;
         } else {
             let gap = if i > 0 { "\n" } else { "" };
             terminal::print(&format!("{gap}{}", describe(path, &image, &p)))?;
@@ -81,9 +93,45 @@ pub fn run(args: &Args) -> Result {
 }
 
 fn predict(predictor: &Predictor<'_>, path: &Path, top: usize) -> Result<(Image, Prediction)> {
-    let image = Image::read(path)?;
-    let prediction = predictor.predict(&image, top)?;
-    Ok((image, prediction))
+    let (image, ground) = Image::read_ink(path)?;
+    let (long, short) = (image.width().max(image.height()), image.width().min(image.height()));
+    if long > MAX_RATIO * short {
+        let size = format!("{} x {} pixels", image.width(), image.height());
+        return Err(Failure::new(format!(
+            "{}: {size}: one side is more than {MAX_RATIO} times the other",
+            path.display()
+        ))
+        .help("cut out the part that shows something"));
+    }
+    let mut p = predictor.predict(&image, top).map_err(|e| Failure::from(e).of(path))?;
+    if let Some(ground) = ground {
+        // Said before anything else that was done.
+        p.conversion.retain(|step| step != "used as it is");
+        p.conversion.insert(
+            0,
+            format!(
+                "its transparent parts laid over {}",
+                if ground == 0 { "black, since the ink is bright" } else { "white" }
+            ),
+        );
+    }
+    Ok((image, p))
+}
+
+/// The most that one side may be longer: scaled to 32 pixels of the shorter one, an image stays below
+/// 64 Mi pixels.
+const MAX_RATIO: usize = 60_000;
+
+/// What is said of an image in which nothing is to be seen.
+const BLANK: &str = "the image is blank, every pixel is alike: what the model says of it means nothing";
+
+/// Whether no two pixels differ by more than a step or two of noise.
+fn blank(image: &Image) -> bool {
+    (0..image.channels()).all(|k| {
+        let values = image.data().iter().skip(k).step_by(image.channels());
+        let (low, high) = values.fold((u8::MAX, u8::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+        high.saturating_sub(low) <= 4
+    })
 }
 
 fn describe(path: &Path, image: &Image, p: &Prediction) -> String {

@@ -1,14 +1,17 @@
 //! `hadal train`: a new run, or one continued.
 
 use crate::commands::data::progress;
+use crate::commands::devices::memory_bytes;
 use crate::failure::{Failure, INTERRUPTED, Result, USAGE};
-use crate::places::cache_dir;
+use crate::places::{cache_dir, data_help};
+use crate::table::grouped;
 use crate::terminal;
 use crate::ui::{self, Bar, JsonLines, Lines};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
-use hadal::train::config::{FIELDS, Field, Setting};
-use hadal::train::{Config, Places, Status, StopHandle, TrainError, Trainer, data};
+use hadal::nn::{Init, Module};
+use hadal::train::config::{FIELDS, Field, Precision, Setting};
+use hadal::train::{Config, Places, Status, StopHandle, TrainData, TrainError, Trainer, data};
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -23,8 +26,14 @@ Examples:
   hadal train --resume runs/best
   hadal train --model linear-regression --json
 
+A flag that has no effect with the model, data, optimizer and schedule chosen is
+refused, and so is such a line of a file. What --no-download, --no-decay-vectors,
+--no-evaluate and --no-artifacts switch off, or a file does, --download,
+--decay-vectors, --evaluate and --artifacts switch on again.
+
 A run folder holds config.toml, metrics.jsonl, events for TensorBoard, curves,
-confusion matrix, worst mistakes, checkpoints, and model.safetensors.";
+confusion matrix, worst mistakes, checkpoints, model.json, model.safetensors and
+result.json.";
 
 /// What to train, and how.
 #[derive(clap::Args, Debug)]
@@ -190,25 +199,50 @@ pub fn run(args: &Args) -> Result {
 }
 
 fn prepare(args: &Args) -> Result<Trainer> {
-    let mut settings = Vec::new();
-    if let Some(file) = &args.config {
+    let file = match &args.config {
         // A file that cannot be read is a wrong configuration as well.
-        settings = Config::settings_from_file(file).map_err(|e| Failure::from(e).code(USAGE))?;
-    }
-    settings.extend(args.fields.0.iter().cloned());
-    trainer(args, &settings).map_err(failure)
-}
-
-fn trainer(args: &Args, settings: &[Setting]) -> Result<Trainer, TrainError> {
-    let config = match &args.resume {
-        Some(run) => Trainer::resume_config(run, settings)?,
-        None => Config::from_settings(settings)?,
+        Some(file) => Config::settings_from_file(file).map_err(|e| Failure::from(e).code(USAGE))?,
+        None => Vec::new(),
     };
+    let flags = &args.fields.0;
+    let config = match &args.resume {
+        Some(run) => Trainer::resume_config(run, flags).and_then(|c| c.refuse_idle(flags).map(|()| c)),
+        None => Config::from_file_and_flags(&file, flags),
+    }
+    .map_err(failure)?;
     // A machine without a home can still train on what needs no cache.
     let cache = cache_dir(None).ok();
     let places = Places::of(&config, cache.as_deref());
-    let data = data::load(&config, &places, &mut progress())?;
+    let data = data::load(&config, &places, &mut progress()).map_err(|e| data_help(failure(e)))?;
+    fits(&config, &data)?;
     if args.resume.is_some() { Trainer::resume_with(config, data) } else { Trainer::with_data(config, data) }
+        .map_err(failure)
+}
+
+/// Refuses a model that this machine cannot hold, before anything is written. Nothing of it is computed:
+/// weights come to be when they are first needed.
+fn fits(config: &Config, data: &TrainData) -> Result {
+    let Some(memory) = memory_bytes() else { return Ok(()) };
+    let options = data.info.model_options(&config.hidden);
+    let model = hadal::zoo::build(&config.model, &options, &Init::new(config.seed))?;
+    let bytes: u64 = if config.dtype == Precision::F64 { 8 } else { 4 };
+    // The least there is at once: a weight, its gradient, its moments, its averages.
+    let copies =
+        2 + config.moments() + u64::from(config.ema.is_some()) + u64::from(config.early_stop.is_some());
+    let parameters = model.num_parameters() as u64;
+    let needed = parameters.saturating_mul(bytes * copies);
+    if needed <= memory {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "model {} has {} parameters; with gradients and the state of {} they take {}, this machine has {}",
+        config.model,
+        grouped(parameters),
+        config.optimizer,
+        crate::table::bytes(needed),
+        crate::table::bytes(memory),
+    ))
+    .help("use fewer or smaller layers (--hidden), or an --optimizer with less state, as sgd"))
 }
 
 /// A wrong setting is a wrong command line.

@@ -91,7 +91,22 @@ impl Image {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read_whole(path, READ, MAX_FILE_BYTES)?;
-        decode(&bytes).map_err(|p| p.at(READ, path))
+        decode(&bytes, white).map(|(image, _)| image).map_err(|p| p.at(READ, path))
+    }
+
+    /// Reads a PNG or JPEG file as [`Image::read`] does, but lays ink of one colour on transparent
+    /// ground over the ground that it stands out from: bright ink over black. Gives the ground, 0 or
+    /// 255; `None` where nothing is transparent.
+    ///
+    /// Ink is of one colour when its brightness, weighted by opacity, has a standard deviation of at
+    /// most 32 of 255; anything else is a picture, laid over white as viewers do.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn read_ink(path: impl AsRef<Path>) -> Result<(Self, Option<u8>)> {
+        let path = path.as_ref();
+        let bytes = read_whole(path, READ, MAX_FILE_BYTES)?;
+        decode(&bytes, ground_of).map_err(|p| p.at(READ, path))
     }
 
     /// Reads a PNG or JPEG out of memory; see [`Image::read`].
@@ -99,7 +114,7 @@ impl Image {
     /// # Errors
     /// As [`Image::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        decode(bytes).map_err(|p| p.at(READ, IN_MEMORY))
+        decode(bytes, white).map(|(image, _)| image).map_err(|p| p.at(READ, IN_MEMORY))
     }
 
     /// Writes a PNG file atomically. Equal images give equal bytes.
@@ -188,7 +203,10 @@ fn check_size(width: usize, height: usize) -> Result<usize, Problem> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Image, Problem> {
+/// The brightness of the ground that transparent pixels are laid over, from brightness and opacity.
+type Ground = fn(&mut dyn Iterator<Item = (u8, u8)>) -> u8;
+
+fn decode(bytes: &[u8], ground: Ground) -> Result<(Image, Option<u8>), Problem> {
     let Some(format) = Format::of(bytes) else {
         return Err(Problem::unsupported(
             "it is neither PNG nor JPEG",
@@ -199,9 +217,9 @@ fn decode(bytes: &[u8]) -> Result<Image, Problem> {
     match format {
         Format::Png => {
             let limits = limits();
-            decode_with(PngDecoder::with_limits(Cursor::new(bytes), limits), format, bytes)
+            decode_with(PngDecoder::with_limits(Cursor::new(bytes), limits), format, bytes, ground)
         }
-        Format::Jpeg => decode_with(JpegDecoder::new(Cursor::new(bytes)), format, bytes),
+        Format::Jpeg => decode_with(JpegDecoder::new(Cursor::new(bytes)), format, bytes, ground),
     }
 }
 
@@ -215,7 +233,8 @@ fn decode_with<D: ImageDecoder>(
     decoder: Result<D, ImageError>,
     format: Format,
     bytes: &[u8],
-) -> Result<Image, Problem> {
+    ground: Ground,
+) -> Result<(Image, Option<u8>), Problem> {
     let mut decoder = decoder.map_err(decode_problem)?;
     let (width, height) = decoder.dimensions();
     check_size(width as usize, height as usize)?;
@@ -226,23 +245,55 @@ fn decode_with<D: ImageDecoder>(
     image.apply_orientation(orientation);
     let (width, height) = (image.width() as usize, image.height() as usize);
     let color = image.color();
-    let (channels, data) = match (color.has_color(), color.has_alpha()) {
-        (false, false) => (1, image.into_luma8().into_raw()),
-        (false, true) => (1, over_white::<2>(&image.into_luma_alpha8().into_raw())),
-        (true, false) => (3, image.into_rgb8().into_raw()),
-        (true, true) => (3, over_white::<4>(&image.into_rgba8().into_raw())),
+    let (channels, (data, ground)) = match (color.has_color(), color.has_alpha()) {
+        (false, false) => (1, (image.into_luma8().into_raw(), None)),
+        (false, true) => (1, lay::<2>(&image.into_luma_alpha8().into_raw(), ground)),
+        (true, false) => (3, (image.into_rgb8().into_raw(), None)),
+        (true, true) => (3, lay::<4>(&image.into_rgba8().into_raw(), ground)),
     };
-    Ok(Image { width, height, channels, data })
+    Ok((Image { width, height, channels, data }, ground))
 }
 
-/// Lays pixels of `N` channels, the last of which is opacity, over white.
-fn over_white<const N: usize>(data: &[u8]) -> Vec<u8> {
-    data.chunks_exact(N)
-        .flat_map(|p| {
-            let alpha = u32::from(p[N - 1]);
-            p[..N - 1].iter().map(move |&c| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
-        })
-        .collect()
+/// Lays pixels of `N` channels, the last of which is opacity, over a ground; gives it where a pixel is
+/// transparent.
+fn lay<const N: usize>(data: &[u8], ground: Ground) -> (Vec<u8>, Option<u8>) {
+    let mut pixels = data.chunks_exact(N).map(|p| {
+        let sum: u32 = p[..N - 1].iter().map(|&c| u32::from(c)).sum();
+        ((sum / (N as u32 - 1)) as u8, p[N - 1])
+    });
+    let clear = data.chunks_exact(N).any(|p| p[N - 1] < 255);
+    let under = if clear { ground(&mut pixels) } else { 255 };
+    let over = |p: &[u8]| {
+        let alpha = u32::from(p[N - 1]);
+        let blend = |&c: &u8| ((u32::from(c) * alpha + u32::from(under) * (255 - alpha) + 127) / 255) as u8;
+        let mut out = [0u8; 3];
+        for (o, c) in out.iter_mut().zip(&p[..N - 1]) {
+            *o = blend(c);
+        }
+        out.into_iter().take(N - 1)
+    };
+    (data.chunks_exact(N).flat_map(over).collect(), clear.then_some(under))
+}
+
+/// White, as viewers have it.
+fn white(_: &mut dyn Iterator<Item = (u8, u8)>) -> u8 {
+    255
+}
+
+/// The ground that ink of one colour stands out from; white under anything else.
+fn ground_of(pixels: &mut dyn Iterator<Item = (u8, u8)>) -> u8 {
+    let (mut weight, mut sum, mut squares) = (0u64, 0u64, 0u64);
+    for (v, alpha) in pixels {
+        let (v, alpha) = (u64::from(v), u64::from(alpha));
+        // At most 2^26 pixels of 2^24 each.
+        (weight, sum, squares) = (weight + alpha, sum + alpha * v, squares + alpha * v * v);
+    }
+    if weight == 0 {
+        return 255;
+    }
+    let mean = sum as f64 / weight as f64;
+    let variance = squares as f64 / weight as f64 - mean * mean;
+    if mean > 127.0 && variance <= 32.0 * 32.0 { 0 } else { 255 }
 }
 
 fn decode_problem(e: ImageError) -> Problem {

@@ -208,3 +208,25 @@ fn sizes_that_make_no_image() {
     assert!(color().resize(usize::MAX, 2, Filter::Nearest).is_err());
     assert!(color().resize(1 << 14, 1 << 14, Filter::Nearest).is_err());
 }
+
+/// Ink of one colour is laid over the ground it stands out from; a picture over white.
+#[test]
+fn ink_on_transparent_ground_stands_out() {
+    use image::{Rgba, RgbaImage};
+    let folder = Folder::new();
+    let path = folder.file("x.png");
+    let read = |color: &dyn Fn(u32) -> u8, alpha: &dyn Fn(u32) -> u8| {
+        let pixel = |x, _| Rgba([color(x), color(x), color(x), alpha(x)]);
+        RgbaImage::from_fn(4, 1, pixel).save(&path).unwrap();
+        let (image, ground) = Image::read_ink(&path).unwrap();
+        (image.data().iter().step_by(3).copied().collect::<Vec<u8>>(), ground)
+    };
+    let shape = |x| [0, 128, 255, 0][x as usize];
+    assert_eq!(read(&|_| 255, &shape), (vec![0, 128, 255, 0], Some(0)));
+    assert_eq!(read(&|_| 0, &shape), (vec![255, 127, 0, 255], Some(255)));
+    // What lies under full transparency has no say.
+    assert_eq!(read(&|x| if x == 2 { 250 } else { 240 * (x % 2) as u8 }, &shape).1, Some(0));
+    assert_eq!(read(&|x| if x == 2 { 255 } else { 60 }, &shape).1, Some(255));
+    assert_eq!(read(&|_| 9, &|_| 255), (vec![9; 4], None));
+    assert_eq!(read(&|_| 9, &|_| 0), (vec![255; 4], Some(255)));
+}

@@ -1,6 +1,7 @@
 //! The configuration of a run: one list of fields, from which the TOML file, the flags of `hadal
 //! train` and the help texts come.
 
+mod idle;
 mod recipe;
 mod resolve;
 mod value;
@@ -197,6 +198,7 @@ fields! {
 pub const RESUMABLE: &[&str] = &[
     "epochs",
     "max-steps",
+    "early-stop",
     "threads",
     "workers",
     "data-dir",
@@ -288,6 +290,13 @@ impl Config {
     /// # Errors
     /// The first setting that is wrong, with its place.
     pub fn from_settings(settings: &[Setting]) -> Result<Config> {
+        let config = Self::assemble(settings)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// What settings make, not yet judged as a whole.
+    fn assemble(settings: &[Setting]) -> Result<Config> {
         let mut config = Config::default();
         let apply = |config: &mut Config, s: &Setting| {
             config.set(&s.name, &s.value).map_err(|e| match e {
@@ -313,7 +322,6 @@ impl Config {
         for s in settings {
             apply(&mut config, s)?;
         }
-        config.validate()?;
         Ok(config)
     }
 

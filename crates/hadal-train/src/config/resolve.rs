@@ -7,6 +7,9 @@ use hadal_optim::{
     RmsProp, Schedule, Sgd, Yogi,
 };
 
+/// The most threads that can be asked for: the pool's own bound.
+const MAX_THREADS: usize = 1024;
+
 impl Config {
     /// The learning rate: as set, or the optimizer's usual one (PyTorch's default; for sgd d2l's 0.1,
     /// since PyTorch's 0.001 without momentum hardly learns).
@@ -22,10 +25,28 @@ impl Config {
         })
     }
 
+    /// The optimizer's usual weight decay: PyTorch's default.
+    pub(crate) fn usual_weight_decay(&self) -> f64 {
+        if self.optimizer == OptimizerKind::AdamW { 1e-2 } else { 0.0 }
+    }
+
+    /// How many values the optimizer keeps for each parameter.
+    pub fn moments(&self) -> u64 {
+        use OptimizerKind::{Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, NAdam, RAdam, RmsProp, Sgd, Yogi};
+        let momentum = u64::from(self.momentum > 0.0);
+        match self.optimizer {
+            Sgd => momentum,
+            Adagrad | Lion => 1,
+            RmsProp => 1 + momentum + u64::from(self.centered),
+            Adam | AdamW => 2 + u64::from(self.amsgrad),
+            Adadelta | Adamax | Yogi | NAdam | RAdam => 2,
+        }
+    }
+
     /// The optimizer, with its parameter groups.
     pub fn build_optimizer(&self) -> Optimizer {
         let lr = self.learning_rate();
-        let decay = |usual: f64| self.weight_decay.unwrap_or(usual);
+        let decay = self.weight_decay.unwrap_or(self.usual_weight_decay());
         let betas = |b1: f64, b2: f64| (self.beta1.unwrap_or(b1), self.beta2.unwrap_or(b2));
         let eps = |usual: f64| self.eps.unwrap_or(usual);
         let mut optimizer = match self.optimizer {
@@ -34,51 +55,47 @@ impl Config {
                     .momentum(self.momentum)
                     .dampening(self.dampening)
                     .nesterov(self.nesterov)
-                    .weight_decay(decay(0.0)),
+                    .weight_decay(decay),
             ),
-            OptimizerKind::Adagrad => {
-                Optimizer::new(Adagrad::new(lr).eps(eps(1e-10)).weight_decay(decay(0.0)))
-            }
+            OptimizerKind::Adagrad => Optimizer::new(Adagrad::new(lr).eps(eps(1e-10)).weight_decay(decay)),
             OptimizerKind::RmsProp => Optimizer::new(
                 RmsProp::new(lr)
                     .alpha(self.rho.unwrap_or(0.99))
                     .eps(eps(1e-8))
                     .momentum(self.momentum)
                     .centered(self.centered)
-                    .weight_decay(decay(0.0)),
+                    .weight_decay(decay),
             ),
             OptimizerKind::Adadelta => Optimizer::new(
-                Adadelta::new(lr).rho(self.rho.unwrap_or(0.9)).eps(eps(1e-6)).weight_decay(decay(0.0)),
+                Adadelta::new(lr).rho(self.rho.unwrap_or(0.9)).eps(eps(1e-6)).weight_decay(decay),
             ),
             OptimizerKind::Adam => Optimizer::new(
                 Adam::new(lr)
                     .betas(betas(0.9, 0.999))
                     .eps(eps(1e-8))
                     .amsgrad(self.amsgrad)
-                    .weight_decay(decay(0.0)),
+                    .weight_decay(decay),
             ),
             OptimizerKind::AdamW => Optimizer::new(
                 AdamW::new(lr)
                     .betas(betas(0.9, 0.999))
                     .eps(eps(1e-8))
                     .amsgrad(self.amsgrad)
-                    .weight_decay(decay(1e-2)),
+                    .weight_decay(decay),
             ),
-            OptimizerKind::Adamax => Optimizer::new(
-                Adamax::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
-            ),
+            OptimizerKind::Adamax => {
+                Optimizer::new(Adamax::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay))
+            }
             OptimizerKind::Yogi => {
-                Optimizer::new(Yogi::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-3)).weight_decay(decay(0.0)))
+                Optimizer::new(Yogi::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-3)).weight_decay(decay))
             }
-            OptimizerKind::NAdam => Optimizer::new(
-                NAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
-            ),
-            OptimizerKind::RAdam => Optimizer::new(
-                RAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay(0.0)),
-            ),
-            OptimizerKind::Lion => {
-                Optimizer::new(Lion::new(lr).betas(betas(0.9, 0.99)).weight_decay(decay(0.0)))
+            OptimizerKind::NAdam => {
+                Optimizer::new(NAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay))
             }
+            OptimizerKind::RAdam => {
+                Optimizer::new(RAdam::new(lr).betas(betas(0.9, 0.999)).eps(eps(1e-8)).weight_decay(decay))
+            }
+            OptimizerKind::Lion => Optimizer::new(Lion::new(lr).betas(betas(0.9, 0.99)).weight_decay(decay)),
         };
         if !self.decay_vectors {
             let none = GroupOptions { weight_decay: Some(0.0), ..Default::default() };
@@ -162,6 +179,13 @@ impl Config {
         check(self.max_steps != Some(0), "max-steps", &0, "make at least 1 step")?;
         check(self.batch_size > 0, "batch-size", &self.batch_size, "a batch has at least 1 sample")?;
         check(self.accumulate > 0, "accumulate", &self.accumulate, "an update takes at least 1 batch")?;
+        // What the loop can hold ahead; more are no batches but a mistake.
+        let most = 1_000_000;
+        check(self.accumulate <= most, "accumulate", &self.accumulate, "use at most 1000000 batches")?;
+        let threads = "use 0 for all cores, or a number from 1 to 1024";
+        check(self.threads <= MAX_THREADS, "threads", &self.threads, threads)?;
+        let workers = "use a number from 0 to 1024";
+        check(self.workers <= MAX_THREADS, "workers", &self.workers, workers)?;
         for (field, folder) in
             [("out", &self.out), ("data-dir", &self.data_dir), ("cache-dir", &self.cache_dir)]
         {
