@@ -56,31 +56,79 @@ pub fn refuse_idle_places(data: &str, data_dir: Option<&Path>, cache_dir: Option
 /// Adds how to name the folder where data that could not be had was put by hand.
 pub fn data_help(failure: Failure) -> Failure {
     if failure.is_missing_data() {
-        return failure.help("name the folder that holds the files with --data-dir DIR");
+        return failure.help(
+            "files in any other folder are found with --data-dir DIR, by hadal train, eval and data show",
+        );
     }
     failure
+}
+
+/// The run folder that something in it was named instead of: `runs/a` for `runs/a/metrics.jsonl`.
+fn run_around(path: &Path) -> Option<&Path> {
+    let run = path.ancestors().skip(1).take(2).find(|p| p.join("config.toml").is_file())?;
+    Some(if run.as_os_str().is_empty() { Path::new(".") } else { run })
 }
 
 /// Opens a run folder, or a weights file that training wrote, and tells what is odd about it.
 ///
 /// # Errors
-/// Also for a checkpoint: it is for resuming, and does not say what its model is.
+/// Also for something else out of a run folder: a checkpoint is for resuming, and does not say what
+/// its model is.
 pub fn open_run(path: &Path) -> Result<Run> {
-    let folder = path.parent().filter(|p| p.ends_with("checkpoints")).and_then(Path::parent);
-    let run = folder.map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
-    match run.filter(|r| path.is_file() && r.join("config.toml").is_file()) {
-        Some(run) => Err(Failure::new(format!(
-            "{} is a checkpoint, which holds what resuming needs, not a model by itself",
-            path.display()
-        ))
-        .help(format!(
+    let weights = path.extension().is_some_and(|e| e == "safetensors");
+    let checkpoint = path.parent().is_some_and(|p| p.ends_with("checkpoints"));
+    let part = (path.is_file() && (!weights || checkpoint)) || path.ends_with("checkpoints");
+    if let Some(run) = run_around(path).filter(|_| part) {
+        let what = if weights {
+            "is a checkpoint, which holds what resuming needs, not a model by itself"
+        } else {
+            "is a part of a run, not the run"
+        };
+        return Err(Failure::new(format!("{} {what}", path.display())).help(format!(
             "name the run: {}. Its final weights are used or, before there are any, its latest checkpoint",
             run.display()
-        ))),
-        None => {
-            let run = Run::open(path)?;
-            run.notes().iter().for_each(|n| terminal::note(n));
-            Ok(run)
-        }
+        )));
+    }
+    let run = Run::open(path)?;
+    run.notes().iter().for_each(|n| terminal::note(n));
+    Ok(run)
+}
+
+/// Refuses to resume a file: a run is a folder.
+///
+/// # Errors
+/// It is a file; the help names the folder it is in.
+pub fn refuse_file(path: &Path) -> Result {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("{} is a file; a run is a folder", path.display()));
+    Err(match run_around(path) {
+        Some(run) => failure.help(format!("name the run: {}", run.display())),
+        None => failure.help("name a folder that hadal train has made"),
+    })
+}
+
+/// A path as a shell takes it, for commands that are to be copied.
+pub fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !path.is_empty() && !path.starts_with('-') && path.chars().all(plain) {
+        return path.to_owned();
+    }
+    let option = if path.starts_with('-') { "./" } else { "" };
+    format!("'{option}{}'", path.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn paths_can_be_copied_into_a_shell() {
+        assert_eq!(quoted("runs/lenet-1"), "runs/lenet-1");
+        assert_eq!(quoted("grün"), "grün");
+        assert_eq!(quoted("my run"), "'my run'");
+        assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
+        assert_eq!(quoted("-x"), "'./-x'");
     }
 }

@@ -270,6 +270,21 @@ const ROWS: &[Row] = &[
         1,
         "error: run/checkpoints/step-1.safetensors is a checkpoint, which holds what resuming needs, not a model by itself\n  help: name the run: run. *",
     ),
+    (
+        &["eval", "run/config.toml"],
+        1,
+        "error: run/config.toml is a part of a run, not the run\n  help: name the run: run. *",
+    ),
+    (
+        &["predict", "run/checkpoints", "good.png"],
+        1,
+        "error: run/checkpoints is a part of a run, not the run\n  help: name the run: run. *",
+    ),
+    (
+        &["train", "--resume", "run/model.safetensors"],
+        1,
+        "error: run/model.safetensors is a file; a run is a folder\n  help: name the run: run\n",
+    ),
     // Images.
     (
         &["predict", "run", "long.png"],
@@ -409,6 +424,15 @@ fn offline_says_what_to_put_where() {
     let cache = dir.path().join("cache");
     let said = finish(hadal(&["data", "fetch", "mnist"]).env("PATH", dir.path()).env("HADAL_CACHE", &cache));
     assert_eq!(said.code, Some(1));
+    let help = "\n  help: files in any other folder are found with --data-dir DIR, by hadal train, eval and data show\n";
+    for args in
+        [&["train", "--data=mnist", "--out=x"][..], &["data", "show", "mnist"], &["data", "fetch", "mnist"]]
+    {
+        let said =
+            finish(hadal(args).current_dir(dir.path()).env("PATH", dir.path()).env("HADAL_CACHE", &cache));
+        assert!(said.code == Some(1) && said.err.ends_with(help), "{args:?}: {said:?}");
+    }
+    assert!(!dir.path().join("x").exists());
     let error = &said.err[said.err.find("error: ").unwrap()..];
     assert!(
         error.starts_with("error: cannot download train-images-idx3-ubyte.gz of data set mnist:\n"),

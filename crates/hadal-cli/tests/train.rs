@@ -147,6 +147,15 @@ fn a_run_is_described_and_its_files_end_as_text_does() {
     }
 }
 
+/// The folder's name may be anything; what is printed can be copied into a shell.
+#[test]
+fn a_name_with_spaces_is_quoted_where_it_is_to_be_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run_in(dir.path(), &train(&["--max-steps=1", "--no-evaluate", "--out=mein erster Lauf ü"]));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.out.contains("use them: hadal predict 'mein erster Lauf ü' IMAGE.png"), "{}", said.out);
+}
+
 #[test]
 fn switches_go_both_ways() {
     let dir = tempfile::tempdir().unwrap();

@@ -226,7 +226,7 @@ fn fetch_all(args: &FetchArgs) -> Result {
             terminal::print(&format!("{} is in the program; there is nothing to download\n", spec.name))?;
             continue;
         }
-        fetch(spec.name, &cache, &mut progress())?;
+        fetch(spec.name, &cache, &mut progress()).map_err(|e| data_help(e.into()))?;
         terminal::print(&format!("{} is in {}\n", spec.name, cache.join(spec.name).display()))?;
     }
     Ok(())

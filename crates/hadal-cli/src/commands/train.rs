@@ -3,7 +3,7 @@
 use crate::commands::data::progress;
 use crate::commands::devices::memory_bytes;
 use crate::failure::{Failure, INTERRUPTED, Result, USAGE};
-use crate::places::{cache_dir, data_help};
+use crate::places::{cache_dir, data_help, quoted, refuse_file};
 use crate::table::grouped;
 use crate::terminal;
 use crate::ui::{self, Bar, JsonLines, Lines};
@@ -166,9 +166,10 @@ pub fn run(args: &Args) -> Result {
     if summary.status == Status::Interrupted {
         let mut message = format!("interrupted after {} steps", summary.steps);
         match &run {
-            Some(run) => {
-                message.push_str(&format!("; everything is saved\ngo on with: hadal train --resume {run}"))
-            }
+            Some(run) => message.push_str(&format!(
+                "; everything is saved\ngo on with: hadal train --resume {}",
+                quoted(run)
+            )),
             None => message.push_str("; nothing is saved, since no run folder was wanted"),
         }
         if !args.quiet {
@@ -190,7 +191,7 @@ pub fn run(args: &Args) -> Result {
         if let Some(run) = run {
             text.push_str(&format!("weights and pictures in {run}\n"));
             if trainer.data().info.classes().is_some() {
-                text.push_str(&format!("use them: hadal predict {run} IMAGE.png\n"));
+                text.push_str(&format!("use them: hadal predict {} IMAGE.png\n", quoted(&run)));
             }
         }
         terminal::print(&text)?;
@@ -205,6 +206,7 @@ fn prepare(args: &Args) -> Result<Trainer> {
         None => Vec::new(),
     };
     let flags = &args.fields.0;
+    args.resume.as_deref().map_or(Ok(()), refuse_file)?;
     let config = match &args.resume {
         Some(run) => Trainer::resume_config(run, flags).and_then(|c| c.refuse_idle(flags).map(|()| c)),
         None => Config::from_file_and_flags(&file, flags),
