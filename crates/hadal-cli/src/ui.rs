@@ -25,7 +25,7 @@ pub fn header(s: &Start<'_>) -> String {
     };
     let c = s.config;
     let mut text = format!(
-        "{} {}, {} parameters\n{} {}: {} to learn from, {} to test, {inputs}, {outputs}\n{} {}, batch {}, lr {} {}\n{} cpu, {} thread{}, seed {}\n",
+        "{} {}, {} parameters\n{} {}: {} to learn from, {} to test, {inputs}, {outputs}\n{} {}, batch {}, lr {:?} {}\n{} cpu, {} thread{}, seed {}\n",
         terminal::bold("model "),
         c.model,
         grouped(s.parameters as u64),

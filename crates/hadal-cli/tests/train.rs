@@ -94,6 +94,10 @@ fn divergence_has_its_own_exit_code() {
         ["train", "--model", "linear-regression", "--lr", "1e8", "--out", "run", "--batch-size", "100"];
     let said = run_in(dir.path(), &args);
     assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.out.contains("lr 100000000.0 constant"), "{}", said.out);
+    let huge = run_in(dir.path(), &train(&["--lr=1e300", "--no-artifacts"]));
+    assert!(huge.code == Some(3) && huge.out.contains("lr 1e300 one-cycle"), "{huge:?}");
+    common::assert_narrow(&huge.out);
     let e = &said.err;
     assert!(e.starts_with("error: training diverged at step ") && e.contains("epoch 1): loss "), "{e}");
     assert!(e.contains("the first operation to blame:") && e.contains("Try a lower --lr"), "{e}");
