@@ -1,4 +1,4 @@
-"""Makes every golden file: `python tools/golden/make.py [ops|optim|schedules|curves|numpy_print ...]`."""
+"""Makes every golden file: `python tools/golden/make.py [ops|layers|optim|schedules|curves|numpy_print ...]`."""
 
 import sys
 import warnings
@@ -7,12 +7,13 @@ import torch
 
 import common
 import make_curves
+import make_layers
 import make_numpy_print
 import make_ops
 import make_optim
 import make_schedules
 
-PARTS = {"ops": make_ops, "optim": make_optim, "schedules": make_schedules, "curves": make_curves,
+PARTS = {"ops": make_ops, "layers": make_layers, "optim": make_optim, "schedules": make_schedules, "curves": make_curves,
          "numpy_print": make_numpy_print}
 
 

@@ -74,6 +74,7 @@ def joins(r):
     kw(r, "split", torch.split, randn(2, 7), {"split_size_or_sections": [1, 4, 2], "dim": 1})
     kw(r, "chunk", torch.chunk, randn(7, 2), {"chunks": 3, "dim": 0})
     kw(r, "chunk", torch.chunk, randn(2, 5), {"chunks": 4, "dim": -1})
+    kw(r, "unbind", torch.unbind, randn(3, 2, 4), {"dim": 1})
     # As in PyTorch, `pad` counts from the last dimension: [left, right, top, bottom, ...].
     for pad, mode, value in (([1, 2], "constant", 0.0), ([1, 0, 2, 1], "constant", -1.5), ([-1, 2], "constant", 0.0),
                              ([1, 1, 0, 0, 2, 0], "constant", 3.0)):

@@ -57,11 +57,22 @@ impl Tag {
     }
 }
 
+/// `a` or `an`, by how the name is read: `an Embedding`, letter by letter `an RMSNorm`, but `a SELU`.
+fn article(name: &str) -> &'static str {
+    let vowel = |c: &char| "AEIOUaeiou".contains(*c);
+    let first = name.chars().next();
+    let spelled = name.chars().take(3).all(|c| c.is_ascii_uppercase() && !vowel(&c));
+    match first {
+        Some(c) if vowel(&c) || (spelled && "FHLMNRSX".contains(c)) => "an",
+        _ => "a",
+    }
+}
+
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path() {
             Some(p) if !p.is_empty() => write!(f, "{p} ({})", self.layer()),
-            _ => write!(f, "a {} layer", self.layer()),
+            _ => write!(f, "{} {} layer", article(self.layer()), self.layer()),
         }
     }
 }

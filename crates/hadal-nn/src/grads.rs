@@ -111,9 +111,10 @@ impl Grads {
             .collect();
         Ok(Grads { loss: self.loss.detach().add(other.loss.detach()), entries })
     }
-    /// Gradients and loss times a number, for averages over accumulated batches.
+    /// Gradients and loss times a number, for averages over accumulated batches. Half gradients are
+    /// multiplied in f32: the number is not rounded to half first.
     pub fn scale(&self, factor: f64) -> Grads {
-        let mut out = self.map(|_, g| g * factor);
+        let mut out = self.map(|_, g| (g.cast(g.dtype().compute()) * factor).cast(g.dtype()));
         out.loss = self.loss.detach() * factor;
         out
     }

@@ -146,7 +146,7 @@ fn an_index_outside_the_table_is_named() {
     for bad in [3i64, -1] {
         let e = message(&words.forward(&Tensor::new([0, bad]), &Ctx::eval()));
         assert!(e.contains(&format!("index {bad}")) && e.contains("size 3"), "{e}");
-        assert!(e.contains("in: a Embedding layer"), "{e}");
+        assert!(e.contains("in: an Embedding layer"), "{e}");
     }
     let padded = Embedding::new(&Init::new(0), 3, 2).padding_idx(3);
     let e = message(&padded.forward(&Tensor::new([0i64]), &Ctx::eval()));

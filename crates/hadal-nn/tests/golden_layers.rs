@@ -4,7 +4,7 @@ mod common;
 
 use common::{Golden, Outcome, compare_case};
 use hadal_nn::*;
-use hadal_tensor::{DType, Padding, Spatial, Tensor};
+use hadal_tensor::{DType, PadMode, Padding, Spatial, Tensor};
 use serde_json::Value;
 
 fn numbers(v: &Value) -> Spatial {
@@ -59,7 +59,13 @@ impl Case<'_> {
             .groups(groups)
             .stride(numbers(&args["stride"]))
             .padding(padding(&args["padding"]))
-            .dilation(numbers(&args["dilation"]));
+            .dilation(numbers(&args["dilation"]))
+            .padding_mode(match args["padding_mode"].as_str() {
+                Some("reflect") => Some(PadMode::Reflect),
+                Some("replicate") => Some(PadMode::Replicate),
+                Some("circular") => Some(PadMode::Circular),
+                _ => None,
+            });
         assert_eq!(layer.weight.shape(), *w.shape());
         self.run(if self.input("bias").is_some() { layer } else { layer.no_bias() }, &Ctx::eval())
     }
@@ -188,7 +194,8 @@ fn layer(c: &Case) -> Option<Outcome> {
         }
         "embedding" => {
             let w = c.input("weight")?;
-            let mut layer = Embedding::new(&init, w.dims()[0], w.dims()[1]);
+            let mut layer = Embedding::new(&init, w.dims()[0], w.dims()[1])
+                .scale_grad_by_freq(args["scale_grad_by_freq"].as_bool() == Some(true));
             if let Some(p) = args["padding_idx"].as_i64() {
                 layer = layer.padding_idx(p as isize);
             }
@@ -244,12 +251,52 @@ impl Case<'_> {
 }
 
 #[test]
+fn batch_norm_over_several_steps_equals_pytorch() {
+    let golden = Golden::load("layers");
+    let mut compared = 0;
+    for case in golden.cases.iter().filter(|c| c["op"] == "batch_norm_steps") {
+        let args = &case["args"];
+        let names: Vec<&str> =
+            case["input_names"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        let inputs: Vec<Tensor> = golden.list(case, "inputs").into_iter().map(Option::unwrap).collect();
+        let mut layer = BatchNorm2d::new(&Init::new(0).dtype(DType::F64), 2);
+        if let Some(momentum) = args.get("momentum") {
+            layer = layer.momentum(momentum.as_f64());
+        }
+        if args["track_running_stats"] == false {
+            layer = layer.no_running_stats();
+        }
+        if args["affine"] == false {
+            layer = layer.no_affine();
+        }
+        let params = layer.parameters();
+        for (name, p) in &params {
+            p.set(inputs[names.iter().position(|n| n == name).unwrap()].clone());
+        }
+        let xs: Vec<Tensor> = inputs[..4].iter().map(Tensor::requires_grad).collect();
+        let modes = [true, true, true, false];
+        let mut outputs: Vec<Tensor> = xs
+            .iter()
+            .zip(modes)
+            .map(|(x, train)| layer.forward(x, &if train { Ctx::train_without_key() } else { Ctx::eval() }))
+            .collect();
+        outputs.extend([&layer.running_mean, &layer.running_var].into_iter().flatten().map(State::get));
+        let vars = xs.into_iter().chain(params.iter().map(|(_, p)| p.get())).map(Some).collect();
+        compare_case(&golden, case, &Outcome { outputs, inputs: vars }, 1e-12);
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
+}
+
+#[test]
 fn layers_equal_pytorch() {
-    let golden = Golden::load("ops");
+    let (all, more) = (Golden::load("ops"), Golden::load("layers"));
     let mut compared = std::collections::BTreeMap::<&str, usize>::new();
-    for case in &golden.cases {
+    let families = ["unary", "norm", "conv", "pool", "index", "matmul", "embedding"];
+    let both = all.cases.iter().map(|c| (&all, c)).chain(more.cases.iter().map(|c| (&more, c)));
+    for (golden, case) in both {
         let family = case["family"].as_str().unwrap();
-        if !["unary", "norm", "conv", "pool", "index", "matmul"].contains(&family) {
+        if !families.contains(&family) {
             continue;
         }
         // PyTorch's vector code makes gelu(inf) NaN in f32 and inf in f64.
@@ -265,12 +312,18 @@ fn layers_equal_pytorch() {
             (_, Some("f64")) => 1e-12,
             _ => 2e-6,
         };
-        compare_case(&golden, case, &outcome, tol);
+        compare_case(golden, case, &outcome, tol);
         *compared.entry(family).or_default() += 1;
     }
-    for (family, at_least) in
-        [("conv", 29), ("pool", 60), ("norm", 30), ("unary", 100), ("index", 3), ("matmul", 4)]
-    {
+    for (family, at_least) in [
+        ("conv", 47),
+        ("embedding", 2),
+        ("pool", 60),
+        ("norm", 30),
+        ("unary", 100),
+        ("index", 3),
+        ("matmul", 4),
+    ] {
         let n = compared.get(family).copied().unwrap_or(0);
         assert!(n >= at_least, "{n} cases of family {family} compared, at least {at_least} expected");
     }

@@ -87,11 +87,24 @@ fn loss(case: &Value, t: &dyn Fn(&str) -> Option<Tensor>) -> Option<Tensor> {
             &t("target").unwrap(),
         ),
         "soft_margin_loss" => SoftMargin::new().reduction(r).forward(&two().0, &two().1),
-        "multi_margin_loss" => MultiMargin::new()
-            .p(args["p"].as_i64().unwrap_or(1) as i32)
-            .margin(number("margin", 1.0))
-            .reduction(r)
-            .forward(&two().0, &two().1),
+        "multi_margin_loss" => {
+            let l = MultiMargin::new().p(args["p"].as_i64().unwrap_or(1) as i32);
+            let l = l.margin(number("margin", 1.0)).reduction(r);
+            match t("weight") {
+                Some(w) => l.weight(&w),
+                None => l,
+            }
+            .forward(&two().0, &two().1)
+        }
+        "multilabel_soft_margin_loss" => {
+            let l = MultiLabelSoftMargin::new().reduction(r);
+            match t("weight") {
+                Some(w) => l.weight(&w),
+                None => l,
+            }
+            .forward(&two().0, &two().1)
+        }
+        "multilabel_margin_loss" => MultiLabelMargin::new().reduction(r).forward(&two().0, &two().1),
         "gaussian_nll_loss" => GaussianNll::new()
             .full(flag("full"))
             .eps(number("eps", 1e-6))
@@ -100,6 +113,7 @@ fn loss(case: &Value, t: &dyn Fn(&str) -> Option<Tensor>) -> Option<Tensor> {
         "poisson_nll_loss" => PoissonNll::new()
             .log_input(args["log_input"].as_bool().unwrap_or(true))
             .full(flag("full"))
+            .eps(number("eps", 1e-8))
             .reduction(r)
             .forward(&two().0, &two().1),
         _ => return None,
@@ -108,9 +122,10 @@ fn loss(case: &Value, t: &dyn Fn(&str) -> Option<Tensor>) -> Option<Tensor> {
 
 #[test]
 fn losses_equal_pytorch() {
-    let golden = Golden::load("ops");
+    let (all, more) = (Golden::load("ops"), Golden::load("layers"));
     let mut compared = 0;
-    for case in golden.cases.iter().filter(|c| c["family"] == "loss") {
+    let both = all.cases.iter().map(|c| (&all, c)).chain(more.cases.iter().map(|c| (&more, c)));
+    for (golden, case) in both.filter(|(_, c)| c["family"] == "loss") {
         let names: Vec<&str> =
             case["input_names"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
         let inputs: Vec<Tensor> =
@@ -118,8 +133,8 @@ fn losses_equal_pytorch() {
         let find = |name: &str| names.iter().position(|n| *n == name).map(|i| inputs[i].clone());
         let y = loss(case, &find).unwrap_or_else(|| panic!("no loss for {}", case["op"]));
         let outcome = Outcome { outputs: vec![y], inputs: inputs.into_iter().map(Some).collect() };
-        compare_case(&golden, case, &outcome, 1e-12);
+        compare_case(golden, case, &outcome, 1e-12);
         compared += 1;
     }
-    assert!(compared > 120, "only {compared} cases of losses in the file");
+    assert!(compared > 160, "only {compared} cases of losses in the file");
 }

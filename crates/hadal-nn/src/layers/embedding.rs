@@ -2,8 +2,8 @@
 
 use super::wrong;
 use crate::{Ctx, Forward, Init, Module};
-use hadal_core::{ErrorKind, Tag};
-use hadal_tensor::{Param, Tensor};
+use hadal_core::{DType, ErrorKind, Tag};
+use hadal_tensor::{Param, Tensor, no_grad};
 
 /// Rows of a learned table, looked up by integer indices.
 ///
@@ -25,6 +25,7 @@ pub struct Embedding {
     /// `[num_embeddings, embedding_dim]`.
     pub weight: Param,
     padding_idx: Option<usize>,
+    scale_grad_by_freq: bool,
 }
 
 impl Embedding {
@@ -42,7 +43,11 @@ impl Embedding {
     /// let words = Embedding::from_param(vectors);
     /// ```
     pub fn from_param(weight: Param) -> Embedding {
-        Embedding { tag: Tag::new("Embedding"), weight, padding_idx: None }
+        Embedding { tag: Tag::new("Embedding"), weight, padding_idx: None, scale_grad_by_freq: false }
+    }
+    /// Whether a row's gradient is divided by how often its index is in the input; false unless set.
+    pub fn scale_grad_by_freq(self, scale: bool) -> Embedding {
+        Embedding { scale_grad_by_freq: scale, ..self }
     }
     /// A row that is zero, and that training leaves so (its gradient is zero); negative counts from the
     /// end.
@@ -73,11 +78,29 @@ impl Forward for Embedding {
             let message = format!("indices must be integers, not {}", x.dtype());
             return wrong(ErrorKind::DType, "Embedding", message, &[x], "cast them: .cast(DType::I64)");
         }
-        let rows = table.embedding(x);
+        let mut rows = table.embedding(x);
+        if self.scale_grad_by_freq {
+            let share = no_grad(|| share_of_occurrences(x, &table).cast_like(&rows));
+            let scaled = &rows * share;
+            // The rows themselves, with the gradient of the scaled ones.
+            rows = rows.detach() + (&scaled - scaled.detach());
+        }
         match self.padding_idx {
             // The same values; no gradient flows from where the index is the padding's.
             Some(p) => x.ne(p).unsqueeze(-1).where_(&rows, rows.detach()),
             None => rows,
         }
     }
+}
+
+/// One over how often each index is in the input, `[.., 1]`.
+fn share_of_occurrences(x: &Tensor, table: &Tensor) -> Tensor {
+    let rows = table.dims().first().copied().unwrap_or(0);
+    let flat = x.cast(DType::I64).reshape([-1]);
+    let counts = Tensor::zeros([rows], DType::F64).scatter_add(
+        0,
+        &flat,
+        &Tensor::ones(flat.dims().to_vec(), DType::F64),
+    );
+    (1.0 / counts.index_select(0, &flat)).reshape(x.dims().to_vec()).unsqueeze(-1)
 }

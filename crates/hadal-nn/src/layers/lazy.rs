@@ -7,7 +7,7 @@ use super::{BatchNorm, Conv, Linear, channels, layout, wrong};
 use crate::init::Seeds;
 use crate::{Ctx, Forward, Init, Module, Walk};
 use hadal_core::{DType, ErrorKind, Tag};
-use hadal_tensor::{ConvOptions, Padding, Spatial, Tensor};
+use hadal_tensor::{ConvOptions, PadMode, Padding, Spatial, Tensor};
 use std::sync::OnceLock;
 
 /// Visits the layer under the lazy one's own name, or reports that it is not there yet.
@@ -98,6 +98,7 @@ pub struct LazyConv<const N: usize> {
     out_channels: usize,
     kernel: Spatial,
     options: ConvOptions,
+    padding_mode: Option<PadMode>,
     bias: bool,
     layer: OnceLock<Conv<N>>,
 }
@@ -124,6 +125,7 @@ impl<const N: usize> LazyConv<N> {
             out_channels,
             kernel: kernel.into(),
             options: ConvOptions::default(),
+            padding_mode: None,
             bias: true,
             layer: OnceLock::new(),
         }
@@ -137,6 +139,10 @@ impl<const N: usize> LazyConv<N> {
     pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
         self.options = self.options.padding(padding);
         self
+    }
+    /// See [`Conv1d::padding_mode`](super::Conv1d::padding_mode).
+    pub fn padding_mode(self, mode: impl Into<Option<PadMode>>) -> Self {
+        LazyConv { padding_mode: mode.into(), ..self }
     }
     /// See [`Conv::dilation`].
     pub fn dilation(mut self, dilation: impl Into<Spatial>) -> Self {
@@ -184,6 +190,7 @@ impl<const N: usize> Forward for LazyConv<N> {
         let layer = self.layer.get_or_init(|| {
             let (kernel, options) = (self.kernel.clone(), self.options.clone());
             Conv::seeded(self.tag.clone(), self.seeds, inputs, self.out_channels, kernel, options, self.bias)
+                .padding_mode(self.padding_mode)
         });
         layer.forward(x, cx)
     }
@@ -205,6 +212,8 @@ pub struct LazyBatchNorm<const N: usize> {
     dtype: DType,
     eps: f64,
     momentum: Option<f64>,
+    affine: bool,
+    running_stats: bool,
     layer: OnceLock<BatchNorm<N>>,
 }
 
@@ -225,7 +234,8 @@ impl<const N: usize> LazyBatchNorm<N> {
     /// A layer with weight, bias and running statistics.
     pub fn new(init: &Init) -> Self {
         let (tag, dtype) = (Tag::new(Self::NAME), init.param_dtype());
-        LazyBatchNorm { tag, dtype, eps: 1e-5, momentum: Some(0.1), layer: OnceLock::new() }
+        let (eps, momentum, layer) = (1e-5, Some(0.1), OnceLock::new());
+        LazyBatchNorm { tag, dtype, eps, momentum, affine: true, running_stats: true, layer }
     }
     /// See [`BatchNorm::eps`].
     pub fn eps(self, eps: f64) -> Self {
@@ -234,6 +244,14 @@ impl<const N: usize> LazyBatchNorm<N> {
     /// See [`BatchNorm::momentum`].
     pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
         LazyBatchNorm { momentum: momentum.into(), ..self }
+    }
+    /// See [`BatchNorm::no_affine`].
+    pub fn no_affine(self) -> Self {
+        LazyBatchNorm { affine: false, ..self }
+    }
+    /// See [`BatchNorm::no_running_stats`].
+    pub fn no_running_stats(self) -> Self {
+        LazyBatchNorm { running_stats: false, ..self }
     }
     /// The layer, once its input's channels are known.
     pub fn get(&self) -> Option<&BatchNorm<N>> {
@@ -260,7 +278,10 @@ impl<const N: usize> Forward for LazyBatchNorm<N> {
             return wrong(ErrorKind::Shape, Self::NAME, message, &[x], "the input is [n, c, ..]");
         }
         let layer = self.layer.get_or_init(|| {
-            BatchNorm::tagged(self.tag.clone(), self.dtype, x.dims()[1]).eps(self.eps).momentum(self.momentum)
+            let layer = BatchNorm::tagged(self.tag.clone(), self.dtype, x.dims()[1]);
+            let layer = layer.eps(self.eps).momentum(self.momentum);
+            let layer = if self.affine { layer } else { layer.no_affine() };
+            if self.running_stats { layer } else { layer.no_running_stats() }
         });
         layer.forward(x, cx)
     }

@@ -3,7 +3,6 @@
 mod activation;
 mod batch_norm;
 mod conv;
-mod conv_transpose;
 mod dropout;
 mod embedding;
 mod group_norm;
@@ -16,8 +15,9 @@ mod shape;
 
 pub use activation::*;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
-pub use conv::{Conv, Conv1d, Conv2d, Conv3d};
-pub use conv_transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
+pub use conv::{
+    Conv, Conv1d, Conv2d, Conv3d, ConvLayer, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
+};
 pub use dropout::{AlphaDropout, ChannelDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use embedding::Embedding;
 pub use group_norm::{GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};

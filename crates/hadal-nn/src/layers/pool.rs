@@ -1,106 +1,95 @@
-//! Pooling layers.
+//! Pooling layers: of largest values and of means, with windows or to a grid.
 
 use crate::layers::wrong;
 use crate::{Ctx, Forward, Module};
 use hadal_core::{ErrorKind, Tag};
 use hadal_tensor::{PoolOptions, Spatial, Tensor};
 
-macro_rules! pool {
-    ($(#[doc = $doc:literal])+ $layer:ident, $one:ident $two:ident $three:ident, $p1:ident $p2:ident $p3:ident) => {
-        $(#[doc = $doc])+
-        #[derive(Module, Debug)]
-        pub struct $layer<const N: usize> {
-            tag: Tag,
-            options: PoolOptions,
-        }
-        #[doc = concat!("Over `[n, c, l]`. See [`", stringify!($layer), "`].")]
-        pub type $one = $layer<1>;
-        #[doc = concat!("Over `[n, c, h, w]`. See [`", stringify!($layer), "`].")]
-        pub type $two = $layer<2>;
-        #[doc = concat!("Over `[n, c, d, h, w]`. See [`", stringify!($layer), "`].")]
-        pub type $three = $layer<3>;
+/// What [`MaxPool`] and [`AvgPool`] are: windows over `N` spatial dimensions.
+#[derive(Module, Debug)]
+pub struct Pool<const N: usize, const MAX: bool> {
+    tag: Tag,
+    options: PoolOptions,
+}
 
-        impl<const N: usize> $layer<N> {
-            const NAME: &'static str = match N {
-                1 => stringify!($one),
-                2 => stringify!($two),
-                _ => stringify!($three),
-            };
-            /// A pool with this window, one number or one for each spatial dimension. The stride is the
-            /// window's size unless set.
-            pub fn new(kernel: impl Into<Spatial>) -> Self {
-                $layer { tag: Tag::new(Self::NAME), options: PoolOptions::new(kernel) }
-            }
-            /// Distance of windows.
-            pub fn stride(mut self, stride: impl Into<Spatial>) -> Self {
-                self.options = self.options.stride(stride);
-                self
-            }
-            /// Rows around the input, at most half the window.
-            pub fn padding(mut self, padding: impl Into<Spatial>) -> Self {
-                self.options = self.options.padding(padding);
-                self
-            }
-            /// Rounds output sizes up: the last window may hang over the edge.
-            pub fn ceil_mode(mut self, yes: bool) -> Self {
-                self.options = self.options.ceil_mode(yes);
-                self
-            }
-        }
+/// The largest value of each window.
+///
+/// Input `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions; output spatial sizes
+/// `⌊(size + 2·padding - dilation·(kernel-1) - 1)/stride⌋ + 1`. Defaults are PyTorch's: stride equal
+/// to the kernel, no padding, dilation 1, sizes rounded down.
+///
+/// ```
+/// use hadal_nn::{Ctx, Forward, MaxPool2d};
+/// use hadal_tensor::{DType, Tensor};
+/// let x = Tensor::ones([1, 3, 7, 7], DType::F32);
+/// assert_eq!(MaxPool2d::new(3).stride(2).padding(1).forward(&x, &Ctx::eval()).dims(), [1, 3, 4, 4]);
+/// ```
+pub type MaxPool<const N: usize> = Pool<N, true>;
+/// Over `[n, c, l]`. See [`MaxPool`].
+pub type MaxPool1d = MaxPool<1>;
+/// Over `[n, c, h, w]`. See [`MaxPool`].
+pub type MaxPool2d = MaxPool<2>;
+/// Over `[n, c, d, h, w]`. See [`MaxPool`].
+pub type MaxPool3d = MaxPool<3>;
 
-        impl<const N: usize> Forward for $layer<N> {
-            #[track_caller]
-            fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
-                let _layer = cx.enter(&self.tag);
-                match N {
-                    1 => x.$p1(self.options.clone()),
-                    2 => x.$p2(self.options.clone()),
-                    _ => x.$p3(self.options.clone()),
-                }
-            }
-        }
+/// The mean of each window.
+///
+/// Input `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions; output spatial sizes
+/// `⌊(size + 2·padding - kernel)/stride⌋ + 1`. Defaults are PyTorch's: stride equal to the kernel, no
+/// padding, sizes rounded down, padding counted in the mean.
+///
+/// ```
+/// use hadal_nn::{AvgPool2d, Ctx, Forward};
+/// use hadal_tensor::{DType, Tensor};
+/// let x = Tensor::ones([1, 3, 8, 8], DType::F32);
+/// assert_eq!(AvgPool2d::new(2).forward(&x, &Ctx::eval()).dims(), [1, 3, 4, 4]);
+/// ```
+pub type AvgPool<const N: usize> = Pool<N, false>;
+/// Over `[n, c, l]`. See [`AvgPool`].
+pub type AvgPool1d = AvgPool<1>;
+/// Over `[n, c, h, w]`. See [`AvgPool`].
+pub type AvgPool2d = AvgPool<2>;
+/// Over `[n, c, d, h, w]`. See [`AvgPool`].
+pub type AvgPool3d = AvgPool<3>;
+
+impl<const N: usize, const MAX: bool> Pool<N, MAX> {
+    const NAME: &'static str = match (MAX, N) {
+        (true, 1) => "MaxPool1d",
+        (true, 2) => "MaxPool2d",
+        (true, _) => "MaxPool3d",
+        (false, 1) => "AvgPool1d",
+        (false, 2) => "AvgPool2d",
+        (false, _) => "AvgPool3d",
     };
+    /// A pool with this window, one number or one for each spatial dimension. The stride is the
+    /// window's size unless set.
+    pub fn new(kernel: impl Into<Spatial>) -> Self {
+        Pool { tag: Tag::new(Self::NAME), options: PoolOptions::new(kernel) }
+    }
+    /// Distance of windows.
+    pub fn stride(mut self, stride: impl Into<Spatial>) -> Self {
+        self.options = self.options.stride(stride);
+        self
+    }
+    /// Rows around the input, at most half the window.
+    pub fn padding(mut self, padding: impl Into<Spatial>) -> Self {
+        self.options = self.options.padding(padding);
+        self
+    }
+    /// Rounds output sizes up: the last window may hang over the edge.
+    pub fn ceil_mode(mut self, yes: bool) -> Self {
+        self.options = self.options.ceil_mode(yes);
+        self
+    }
 }
-
-pool! {
-    /// The largest value of each window.
-    ///
-    /// Input `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions; output spatial sizes
-    /// `⌊(size + 2·padding - dilation·(kernel-1) - 1)/stride⌋ + 1`. Defaults are PyTorch's: stride equal
-    /// to the kernel, no padding, dilation 1, sizes rounded down.
-    ///
-    /// ```
-    /// use hadal_nn::{Ctx, Forward, MaxPool2d};
-    /// use hadal_tensor::{DType, Tensor};
-    /// let x = Tensor::ones([1, 3, 7, 7], DType::F32);
-    /// assert_eq!(MaxPool2d::new(3).stride(2).padding(1).forward(&x, &Ctx::eval()).dims(), [1, 3, 4, 4]);
-    /// ```
-    MaxPool, MaxPool1d MaxPool2d MaxPool3d, max_pool1d max_pool2d max_pool3d
-}
-pool! {
-    /// The mean of each window.
-    ///
-    /// Input `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions; output spatial sizes
-    /// `⌊(size + 2·padding - kernel)/stride⌋ + 1`. Defaults are PyTorch's: stride equal to the kernel, no
-    /// padding, sizes rounded down, padding counted in the mean.
-    ///
-    /// ```
-    /// use hadal_nn::{AvgPool2d, Ctx, Forward};
-    /// use hadal_tensor::{DType, Tensor};
-    /// let x = Tensor::ones([1, 3, 8, 8], DType::F32);
-    /// assert_eq!(AvgPool2d::new(2).forward(&x, &Ctx::eval()).dims(), [1, 3, 4, 4]);
-    /// ```
-    AvgPool, AvgPool1d AvgPool2d AvgPool3d, avg_pool1d avg_pool2d avg_pool3d
-}
-
-impl<const N: usize> MaxPool<N> {
+impl<const N: usize> Pool<N, true> {
     /// Distance of neighbouring taps, 1 unless set.
     pub fn dilation(mut self, dilation: impl Into<Spatial>) -> Self {
         self.options = self.options.dilation(dilation);
         self
     }
 }
-impl<const N: usize> AvgPool<N> {
+impl<const N: usize> Pool<N, false> {
     /// Whether the mean divides by the whole window, padding included; true unless set.
     pub fn count_include_pad(mut self, yes: bool) -> Self {
         self.options = self.options.count_include_pad(yes);
@@ -108,76 +97,96 @@ impl<const N: usize> AvgPool<N> {
     }
 }
 
-macro_rules! adaptive {
-    ($(#[doc = $doc:literal])+ $layer:ident, $one:ident $two:ident $three:ident, $p1:ident $p2:ident $p3:ident) => {
-        $(#[doc = $doc])+
-        #[derive(Module, Debug)]
-        pub struct $layer<const N: usize> {
-            tag: Tag,
-            output_size: Spatial,
+impl<const N: usize, const MAX: bool> Forward for Pool<N, MAX> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _layer = cx.enter(&self.tag);
+        let o = self.options.clone();
+        match (MAX, N) {
+            (true, 1) => x.max_pool1d(o),
+            (true, 2) => x.max_pool2d(o),
+            (true, _) => x.max_pool3d(o),
+            (false, 1) => x.avg_pool1d(o),
+            (false, 2) => x.avg_pool2d(o),
+            (false, _) => x.avg_pool3d(o),
         }
-        #[doc = concat!("Over `[n, c, l]`. See [`", stringify!($layer), "`].")]
-        pub type $one = $layer<1>;
-        #[doc = concat!("Over `[n, c, h, w]`. See [`", stringify!($layer), "`].")]
-        pub type $two = $layer<2>;
-        #[doc = concat!("Over `[n, c, d, h, w]`. See [`", stringify!($layer), "`].")]
-        pub type $three = $layer<3>;
+    }
+}
 
-        impl<const N: usize> $layer<N> {
-            const NAME: &'static str = match N {
-                1 => stringify!($one),
-                2 => stringify!($two),
-                _ => stringify!($three),
-            };
-            /// A pool with this output size, one number or one for each spatial dimension.
-            pub fn new(output_size: impl Into<Spatial>) -> Self {
-                $layer { tag: Tag::new(Self::NAME), output_size: output_size.into() }
-            }
-        }
+/// What [`AdaptiveMaxPool`] and [`AdaptiveAvgPool`] are: a grid over the last `N` dimensions.
+#[derive(Module, Debug)]
+pub struct AdaptivePool<const N: usize, const MAX: bool> {
+    tag: Tag,
+    output_size: Spatial,
+}
 
-        impl<const N: usize> Forward for $layer<N> {
-            #[track_caller]
-            fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
-                let _layer = cx.enter(&self.tag);
-                match N {
-                    1 => x.$p1(self.output_size.clone()),
-                    2 => x.$p2(self.output_size.clone()),
-                    _ => x.$p3(self.output_size.clone()),
-                }
-            }
-        }
+/// The largest value of each cell when the last `N` dimensions are divided into a grid of the output
+/// size, as PyTorch divides them: cell `i` is `⌊i·size/cells⌋ .. ⌈(i+1)·size/cells⌉`.
+///
+/// Input `[n, c, ..]` or `[c, ..]`.
+///
+/// ```
+/// use hadal_nn::{AdaptiveMaxPool2d, Ctx, Forward};
+/// use hadal_tensor::{DType, Tensor};
+/// let x = Tensor::ones([1, 3, 7, 9], DType::F32);
+/// assert_eq!(AdaptiveMaxPool2d::new(2).forward(&x, &Ctx::eval()).dims(), [1, 3, 2, 2]);
+/// ```
+pub type AdaptiveMaxPool<const N: usize> = AdaptivePool<N, true>;
+/// Over `[n, c, l]`. See [`AdaptiveMaxPool`].
+pub type AdaptiveMaxPool1d = AdaptiveMaxPool<1>;
+/// Over `[n, c, h, w]`. See [`AdaptiveMaxPool`].
+pub type AdaptiveMaxPool2d = AdaptiveMaxPool<2>;
+/// Over `[n, c, d, h, w]`. See [`AdaptiveMaxPool`].
+pub type AdaptiveMaxPool3d = AdaptiveMaxPool<3>;
+
+/// The mean of each cell when the last `N` dimensions are divided into a grid of the output size, as
+/// PyTorch divides them: cell `i` is `⌊i·size/cells⌋ .. ⌈(i+1)·size/cells⌉`.
+///
+/// Input `[n, c, ..]` or `[c, ..]`.
+///
+/// ```
+/// use hadal_nn::{AdaptiveAvgPool2d, Ctx, Forward};
+/// use hadal_tensor::{DType, Tensor};
+/// let x = Tensor::ones([1, 3, 7, 9], DType::F32);
+/// assert_eq!(AdaptiveAvgPool2d::new([1, 3]).forward(&x, &Ctx::eval()).dims(), [1, 3, 1, 3]);
+/// ```
+pub type AdaptiveAvgPool<const N: usize> = AdaptivePool<N, false>;
+/// Over `[n, c, l]`. See [`AdaptiveAvgPool`].
+pub type AdaptiveAvgPool1d = AdaptiveAvgPool<1>;
+/// Over `[n, c, h, w]`. See [`AdaptiveAvgPool`].
+pub type AdaptiveAvgPool2d = AdaptiveAvgPool<2>;
+/// Over `[n, c, d, h, w]`. See [`AdaptiveAvgPool`].
+pub type AdaptiveAvgPool3d = AdaptiveAvgPool<3>;
+
+impl<const N: usize, const MAX: bool> AdaptivePool<N, MAX> {
+    const NAME: &'static str = match (MAX, N) {
+        (true, 1) => "AdaptiveMaxPool1d",
+        (true, 2) => "AdaptiveMaxPool2d",
+        (true, _) => "AdaptiveMaxPool3d",
+        (false, 1) => "AdaptiveAvgPool1d",
+        (false, 2) => "AdaptiveAvgPool2d",
+        (false, _) => "AdaptiveAvgPool3d",
     };
+    /// A pool with this output size, one number or one for each spatial dimension.
+    pub fn new(output_size: impl Into<Spatial>) -> Self {
+        AdaptivePool { tag: Tag::new(Self::NAME), output_size: output_size.into() }
+    }
 }
 
-adaptive! {
-    /// The largest value of each cell when the last `N` dimensions are divided into a grid of the output
-    /// size, as PyTorch divides them: cell `i` is `⌊i·size/cells⌋ .. ⌈(i+1)·size/cells⌉`.
-    ///
-    /// Input `[n, c, ..]` or `[c, ..]`.
-    ///
-    /// ```
-    /// use hadal_nn::{AdaptiveMaxPool2d, Ctx, Forward};
-    /// use hadal_tensor::{DType, Tensor};
-    /// let x = Tensor::ones([1, 3, 7, 9], DType::F32);
-    /// assert_eq!(AdaptiveMaxPool2d::new(2).forward(&x, &Ctx::eval()).dims(), [1, 3, 2, 2]);
-    /// ```
-    AdaptiveMaxPool, AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d,
-    adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-}
-adaptive! {
-    /// The mean of each cell when the last `N` dimensions are divided into a grid of the output size, as
-    /// PyTorch divides them: cell `i` is `⌊i·size/cells⌋ .. ⌈(i+1)·size/cells⌉`.
-    ///
-    /// Input `[n, c, ..]` or `[c, ..]`.
-    ///
-    /// ```
-    /// use hadal_nn::{AdaptiveAvgPool2d, Ctx, Forward};
-    /// use hadal_tensor::{DType, Tensor};
-    /// let x = Tensor::ones([1, 3, 7, 9], DType::F32);
-    /// assert_eq!(AdaptiveAvgPool2d::new([1, 3]).forward(&x, &Ctx::eval()).dims(), [1, 3, 1, 3]);
-    /// ```
-    AdaptiveAvgPool, AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d,
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+impl<const N: usize, const MAX: bool> Forward for AdaptivePool<N, MAX> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _layer = cx.enter(&self.tag);
+        let size = self.output_size.clone();
+        match (MAX, N) {
+            (true, 1) => x.adaptive_max_pool1d(size),
+            (true, 2) => x.adaptive_max_pool2d(size),
+            (true, _) => x.adaptive_max_pool3d(size),
+            (false, 1) => x.adaptive_avg_pool1d(size),
+            (false, 2) => x.adaptive_avg_pool2d(size),
+            (false, _) => x.adaptive_avg_pool3d(size),
+        }
+    }
 }
 
 /// The mean of each channel over all spatial positions (Lin 2013, arXiv:1312.4400): `[n, c, ..]` gives

@@ -18,6 +18,7 @@
 mod binary;
 mod classification;
 mod embedding;
+mod multilabel;
 mod regression;
 
 pub use binary::{
@@ -28,6 +29,9 @@ pub use classification::{CrossEntropy, MultiMargin, Nll, cross_entropy, multi_ma
 pub use embedding::{
     CosineEmbedding, HingeEmbedding, MarginRanking, TripletMargin, cosine_embedding_loss,
     hinge_embedding_loss, margin_ranking_loss, triplet_margin_loss,
+};
+pub use multilabel::{
+    MultiLabelMargin, MultiLabelSoftMargin, multilabel_margin_loss, multilabel_soft_margin_loss,
 };
 pub use regression::{
     GaussianNll, Huber, L1, Mse, PoissonNll, SmoothL1, gaussian_nll_loss, huber_loss, l1_loss, mse_loss,
