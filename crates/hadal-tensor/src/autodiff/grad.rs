@@ -2,10 +2,12 @@
 
 use super::recompute::Recompute;
 use super::rules;
+use super::sum::{Arrived, sum};
 use crate::Tensor;
 use crate::plan::IdMap;
 use crate::scope::{self, Origin};
 use crate::tensor::Inputs;
+use hadal_core::smallvec::smallvec;
 use hadal_core::{Error, ErrorKind, Result};
 
 /// Gradients of `y` (a single element) by each of `xs`.
@@ -80,7 +82,7 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
         return Err(e);
     }
     if !y.dtype().is_float() {
-        return Err(Error::new(ErrorKind::DType, "grad", format!("a {} has no gradient", y.dtype()))
+        return Err(Error::new(ErrorKind::DType, "grad", format!("{} has no gradient", y.dtype()))
             .operand(y.shape(), y.dtype())
             .help("compute the loss in a float dtype"));
     }
@@ -127,35 +129,38 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
         }
     }
 
-    let mut cotangents: IdMap<Tensor> = IdMap::default();
+    let mut arrived: IdMap<Arrived> = IdMap::default();
     let seed = if cotangent.dtype() == y.dtype() { cotangent.clone() } else { cotangent.cast(y.dtype()) };
-    cotangents.insert(y.0.id, seed);
+    arrived.insert(y.0.id, smallvec![seed]);
     let mut recompute = Recompute::default();
     for (t, inputs) in nodes.iter().rev() {
         if !on_path.contains_key(&t.0.id) || inputs.is_empty() || t.0.stop {
             continue;
         }
-        let Some(g) = cotangents.get(&t.0.id).cloned() else { continue };
-        if !wanted.contains_key(&t.0.id) {
-            cotangents.remove(&t.0.id);
+        let Some(from_users) = arrived.remove(&t.0.id) else { continue };
+        let origin = Origin { location: t.0.location, tag: t.0.tag.clone() };
+        let g = scope::with_origin(origin.clone(), || sum(from_users));
+        if wanted.contains_key(&t.0.id) {
+            arrived.insert(t.0.id, smallvec![g.clone()]);
         }
         let needs: Vec<bool> = inputs.iter().map(|i| on_path.contains_key(&i.0.id)).collect();
         if !needs.contains(&true) {
             continue;
         }
         let (y, stand_ins) = recompute.stand_ins(t, inputs);
-        let origin = Origin { location: t.0.location, tag: t.0.tag.clone() };
         let grads = scope::with_origin(origin, || rules::vjp(&y, &stand_ins, &g, &needs));
         for ((input, grad), need) in inputs.iter().zip(grads).zip(&needs) {
-            let (true, Some(grad)) = (*need, grad) else { continue };
-            let sum = match cotangents.remove(&input.0.id) {
-                Some(before) => before.add(&grad),
-                None => grad,
-            };
-            cotangents.insert(input.0.id, sum);
+            if let (true, Some(grad)) = (*need, grad) {
+                arrived.entry(input.0.id).or_default().push(grad);
+            }
         }
     }
-    Ok(xs.iter().map(|x| cotangents.get(&x.0.id).cloned()).collect())
+    let mut take = |x: &&Tensor| {
+        let total = sum(arrived.remove(&x.0.id)?);
+        arrived.insert(x.0.id, smallvec![total.clone()]);
+        Some(total)
+    };
+    Ok(xs.iter().map(&mut take).collect())
 }
 
 /// All nodes behind `y`, oldest first, with their inputs; not through `detach`.

@@ -3,6 +3,7 @@
 mod grad;
 mod recompute;
 mod rules;
+mod sum;
 
 pub(crate) use rules::Grads;
 

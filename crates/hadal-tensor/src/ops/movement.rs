@@ -156,6 +156,34 @@ impl Tensor {
         }
     }
 
+    /// The slices at each position of `dim`, which goes away; none for a dimension of size 0.
+    ///
+    /// ```
+    /// use hadal_tensor::Tensor;
+    /// let columns = Tensor::new([[1i64, 2], [3, 4]]).unbind(1);
+    /// assert_eq!(columns[1].to_vec::<i64>().unwrap(), [2, 4]);
+    /// ```
+    #[track_caller]
+    pub fn unbind(&self, dim: isize) -> Vec<Tensor> {
+        match resolve_dim("unbind", self, dim) {
+            Ok(axis) if self.dims()[axis] > MOST_PIECES => {
+                let e = Error::new(
+                    ErrorKind::Value,
+                    "unbind",
+                    format!("{} pieces, {MOST_PIECES} at most", self.dims()[axis]),
+                )
+                .operand(self.shape(), self.dtype());
+                vec![self.fail(e, self.dtype())]
+            }
+            Ok(axis) => composed(|| {
+                (0..self.dims()[axis])
+                    .map(|at| self.narrow_axis(axis, at, 1, 1).squeeze(axis as isize))
+                    .collect()
+            }),
+            Err(e) => vec![self.fail(e, self.dtype())],
+        }
+    }
+
     /// Padded with a constant: `(before, after)` for the last dimension first, then the one before it,
     /// as PyTorch's `F.pad`. Negative amounts cut off.
     ///

@@ -144,6 +144,9 @@ pub fn table(f: &Fixtures) {
     row(|| x.split_sizes(&[], 2), "split: dimension 2 is out of range: -2 to 1 for this tensor");
     row(|| x.chunk(0, 0), "chunk: 0 pieces");
     row(|| x.chunk(usize::MAX, 0), "OK");
+    row(|| x.unbind(0), "OK");
+    row(|| x.unbind(-3), "unbind: dimension -3 is out of range: -2 to 1 for this tensor");
+    row(|| huge.unbind(0), "unbind: 33554432 pieces, 16777216 at most");
     row(|| x.chunk(2, 5), "chunk: dimension 5 is out of range: -2 to 1 for this tensor");
     row(|| huge.chunk(1 << 25, 0), "split: 33554432 pieces, 16777216 at most");
     row(|| x.pad(&[(0, 0), (0, 0), (1, 1)], 0.0), "pad: 3 pairs for 2 dimensions");

@@ -227,6 +227,7 @@ fn view(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
             });
         }
         "chunk" => return Some(x.chunk(c.i("chunks")? as usize, c.i("dim")?)),
+        "unbind" => return Some(x.unbind(c.i("dim")?)),
         "pad" => {
             let p = c.list("pad")?;
             let pairs: Vec<(isize, isize)> = p.chunks(2).map(|v| (v[0], v[1])).collect();

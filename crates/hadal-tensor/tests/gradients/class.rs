@@ -151,6 +151,7 @@ fn views(r: &mut Rows) {
     r.one("movement", "split", a(), |x| {
         x.split(2, 1).iter().map(|t| t.square().sum(..)).reduce(|a, b| a * b).unwrap()
     });
+    r.one("movement", "unbind", a(), |x| x.unbind(1).iter().fold(x.sum(..), |y, x| y + x.square().sum(..)));
     r.one("movement", "chunk", a(), |x| x.chunk(2, 2)[1].square());
     r.one("movement", "pad", a(), |x| x.pad(&[(1, 2), (-1, 1)], 0.5).square());
     r.one("movement", "pad_with", x(&[3, 4], 39), |x| {
