@@ -97,7 +97,7 @@ impl Tensor {
             let e = Error::new(
                 ErrorKind::DType,
                 op,
-                format!("the mean of {} is not a {}", self.dtype(), self.dtype()),
+                format!("the mean of {} is not {}", self.dtype(), self.dtype()),
             )
             .operand(self.shape(), self.dtype())
             .help("cast to a float first: .cast(DType::F32)");

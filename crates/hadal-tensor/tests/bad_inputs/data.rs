@@ -126,7 +126,7 @@ pub fn table(f: &Fixtures) {
 
     // Gradients.
     returned(|| grad(x, &[x]), "grad: gradients are of a single number; this tensor has several elements");
-    returned(|| grad(&i.sum(..), &[i]), "grad: a i64 has no gradient");
+    returned(|| grad(&i.sum(..), &[i]), "grad: i64 has no gradient");
     returned(|| grad(&x.sum(..), &[v]), "grad: the result does not depend on input 0");
     returned(|| grad(bad, &[x]), "reshape: 4 elements do not fit shape [3]");
     returned(|| grad(&x.sum(..), &[bad]), "reshape: 4 elements do not fit shape [3]");

@@ -218,6 +218,6 @@ pub fn table(f: &Fixtures) {
     row(|| img.adaptive_max_pool1d(2), "adaptive_max_pool1d: 4 dimensions, not 3 (or 2 without a batch)");
     row(|| z.adaptive_max_pool3d(2), "adaptive_max_pool3d: 0 dimensions, not 5 (or 4 without a batch)");
     row(|| bad.adaptive_max_pool2d(2), "reshape: 4 elements do not fit shape [3]");
-    row(|| img.cast(DType::I64).adaptive_avg_pool2d(2), "mean: the mean of i64 is not a i64");
+    row(|| img.cast(DType::I64).adaptive_avg_pool2d(2), "mean: the mean of i64 is not i64");
     row(|| img.cast(DType::I64).adaptive_max_pool2d(3), "OK");
 }
