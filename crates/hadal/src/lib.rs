@@ -77,11 +77,11 @@ pub mod prelude {
     // Layers, Module, Forward, Ctx, Init, Param, State, Backward, Grads, and the module `loss`.
     pub use crate::nn::*;
     pub use crate::optim::{
-        Adadelta, Adagrad, Adam, AdamW, Adamax, Ema, GroupOptions, Lion, NAdam, Optimizer, Plateau, RAdam,
-        RmsProp, Schedule, Sgd, Yogi, clip_grad_norm, clip_grad_value,
+        Adadelta, Adagrad, Adam, AdamW, Adamax, ClipNorm, Ema, GroupOptions, Lion, NAdam, Optimizer, Plateau,
+        RAdam, RmsProp, Schedule, Sgd, Yogi, clip_grad_norm, clip_grad_value, total_norm,
     };
     pub use crate::tensor::{
-        ConvOptions, DType, Element, Error, Key, Operand, Padding, PoolOptions, Result, Scalar, Shape, Slice,
-        Tensor, checkpoint, eager, einsum, eval, grad, no_grad, s, set_threads, strict, vjp,
+        ConvOptions, DType, Element, Error, Key, Operand, PadMode, Padding, PoolOptions, Result, Scalar,
+        Shape, Slice, Tensor, checkpoint, eager, einsum, eval, grad, no_grad, s, set_threads, strict, vjp,
     };
 }
