@@ -69,22 +69,16 @@ fn run_around(path: &Path) -> Option<&Path> {
     Some(if run.as_os_str().is_empty() { Path::new(".") } else { run })
 }
 
-/// Opens a run folder, or a weights file that training wrote, and tells what is odd about it.
+/// Opens a run folder, or a weights file or checkpoint that training wrote, and tells what is odd
+/// about it.
 ///
 /// # Errors
-/// Also for something else out of a run folder: a checkpoint is for resuming, and does not say what
-/// its model is.
+/// Also for something else out of a run folder.
 pub fn open_run(path: &Path) -> Result<Run> {
     let weights = path.extension().is_some_and(|e| e == "safetensors");
-    let checkpoint = path.parent().is_some_and(|p| p.ends_with("checkpoints"));
-    let part = (path.is_file() && (!weights || checkpoint)) || path.ends_with("checkpoints");
+    let part = (path.is_file() && !weights) || path.ends_with("checkpoints");
     if let Some(run) = run_around(path).filter(|_| part) {
-        let what = if weights {
-            "is a checkpoint, which holds what resuming needs, not a model by itself"
-        } else {
-            "is a part of a run, not the run"
-        };
-        return Err(Failure::new(format!("{} {what}", path.display())).help(format!(
+        return Err(Failure::new(format!("{} is a part of a run, not the run", path.display())).help(format!(
             "name the run: {}. Its final weights are used or, before there are any, its latest checkpoint",
             run.display()
         )));

@@ -39,7 +39,6 @@ fn prepare(dir: &Path) {
     // A run whose weights were cut off, and one that was killed before its first checkpoint.
     write_run(&at("damaged"));
     std::fs::create_dir(at("run/checkpoints")).unwrap();
-    std::fs::write(at("run/checkpoints/step-1.safetensors"), b"").unwrap();
     std::fs::write(at("damaged/model.safetensors"), &good[..good.len() / 2]).unwrap();
     write_run(&at("early"));
     std::fs::remove_file(at("early/model.safetensors")).unwrap();
@@ -264,11 +263,6 @@ const ROWS: &[Row] = &[
         &["data", "show", "digits", "--cache-dir", "folder"],
         2,
         "error: --cache-dir has no effect with data digits; mnist, fashion-mnist, cifar10 and cifar100 read it\n",
-    ),
-    (
-        &["eval", "run/checkpoints/step-1.safetensors"],
-        1,
-        "error: run/checkpoints/step-1.safetensors is a checkpoint, which holds what resuming needs, not a model by itself\n  help: name the run: run. *",
     ),
     (
         &["eval", "run/config.toml"],

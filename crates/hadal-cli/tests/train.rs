@@ -160,6 +160,23 @@ fn a_name_with_spaces_is_quoted_where_it_is_to_be_copied() {
     assert!(said.out.contains("use them: hadal predict 'mein erster Lauf ü' IMAGE.png"), "{}", said.out);
 }
 
+/// A checkpoint is used like the run it is of.
+#[test]
+fn a_checkpoint_is_evaluated() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run_in(dir.path(), &train(&["--quiet", "--out=run", "--checkpoint-every=20"]));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let eval = |what: &str| -> Value {
+        let said = run_in(dir.path(), &["eval", what, "--json"]);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let checkpoint = |step: u32| format!("run/checkpoints/step-{step:010}.safetensors");
+    let (end, last, earlier) = (eval("run"), eval(&checkpoint(40)), eval(&checkpoint(20)));
+    assert_eq!(end["test_loss"], last["test_loss"]);
+    assert_ne!(end["test_loss"], earlier["test_loss"]);
+}
+
 #[test]
 fn switches_go_both_ways() {
     let dir = tempfile::tempdir().unwrap();

@@ -21,7 +21,7 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A run folder, or a weights file that training wrote
+    /// A run folder, or a weights file or checkpoint that training wrote
     run: PathBuf,
     /// Evaluate on the test part of this data set [default: the run's own]
     #[arg(long, value_name = "NAME")]

@@ -23,7 +23,7 @@ They are converted as the training data was, and what was done is said.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A run folder, or a weights file that training wrote
+    /// A run folder, or a weights file or checkpoint that training wrote
     run: PathBuf,
     /// Images, PNG or JPEG
     #[arg(required = true, value_name = "IMAGE")]
