@@ -1,10 +1,12 @@
 //! Everything a run needs to go on with the same bits, in one file that is there whole or not at all.
 //!
 //! A checkpoint is a safetensors file: weights as `model.<name>`, moments as `optimizer.<name>`,
-//! averages as `ema.<name>`, the best weights so far as `best.<name>`; and the numbers as JSON in the
-//! metadata. Random numbers need no state: every stream is a function of seed and step.
+//! averages as `ema.<name>`, the best weights so far as `best.<name>`; and the numbers and the model's
+//! description as JSON in the metadata. Random numbers need no state: every stream is a function of seed
+//! and step. A digest of the whole file is in the metadata too (`hadal_io::safetensors::write_sealed`):
+//! damage anywhere is noticed, and [`latest`] takes the checkpoint before. Files without one still load.
 
-use crate::model_file::{json, raw, tensors, write};
+use crate::model_file::{self, ModelFile, json, raw, tensors, write};
 use crate::{Result, TrainError};
 use hadal_data::LoaderState;
 use hadal_io::safetensors;
@@ -92,6 +94,8 @@ pub struct Checkpoint {
     pub ema: Option<Vec<(String, Tensor)>>,
     /// Weights of the best epoch.
     pub best: Option<Vec<(String, Tensor)>>,
+    /// What the weights are of; files of earlier versions do not say.
+    pub about: Option<ModelFile>,
 }
 
 /// The optimizer without its tensors.
@@ -142,7 +146,11 @@ impl Checkpoint {
         for (part, tensors) in parts {
             all.extend(raw(tensors)?.into_iter().map(|(n, t)| (format!("{part}.{n}"), t)));
         }
-        write(&path, &all, &[(KEY.to_owned(), json(&header, &path)?)].into())?;
+        let mut metadata = BTreeMap::from([(KEY.to_owned(), json(&header, &path)?)]);
+        if let Some(about) = &self.about {
+            metadata.insert(model_file::KEY.to_owned(), json(about, &path)?);
+        }
+        write(&path, &all, &metadata)?;
         Ok(path)
     }
 
@@ -163,6 +171,7 @@ impl Checkpoint {
                 format!("is of version {}, this program reads {VERSION}", header.progress.version),
             ));
         }
+        let about = file.metadata.get(model_file::KEY).map(|t| ModelFile::from_json(t, path)).transpose()?;
         let mut parts: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for (name, t) in file.tensors {
             let Some((part, rest)) = name.split_once('.') else {
@@ -187,7 +196,13 @@ impl Checkpoint {
             },
             ema: header.ema.then(|| take("ema")),
             best: header.best.then(|| take("best")),
+            about,
         })
+    }
+
+    /// Whether a file says that it is one; what is in it is not checked.
+    pub(crate) fn is_one(path: &Path) -> bool {
+        safetensors::inspect(path).is_ok_and(|h| h.metadata.contains_key(KEY))
     }
 }
 
@@ -223,28 +238,77 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// The latest checkpoint that can be read, and notes on later ones that cannot.
 ///
 /// # Errors
-/// There are checkpoints, but none can be read: the error of the latest.
+/// There are checkpoints, but none can be read: the error of the latest, and what to do.
 pub fn latest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
-    let mut notes = Vec::new();
-    let mut first_error = None;
-    for (_, path) in list(folder)? {
+    let found = find(folder)?;
+    Ok((found.latest.map(|(_, c)| c), found.notes))
+}
+
+/// What [`find`] finds.
+pub(crate) struct Found {
+    /// The latest that can be read, and its file.
+    pub latest: Option<(PathBuf, Checkpoint)>,
+    /// On later ones that cannot be read.
+    pub notes: Vec<String>,
+    /// Those.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// Looks for the latest checkpoint that can be read.
+pub(crate) fn find(folder: &Path) -> Result<Found> {
+    let (mut errors, mut damaged) = (Vec::new(), Vec::new());
+    for (step, path) in list(folder)? {
         match Checkpoint::read(&path) {
-            Ok(c) => return Ok((Some(c), notes)),
+            Ok(c) => {
+                let instead = |e: &TrainError| {
+                    format!("skipped a checkpoint: {e}\n  going on from the one before, of step {step}")
+                };
+                let notes = errors.iter().map(instead).collect();
+                return Ok(Found { latest: Some((path, c)), notes, damaged });
+            }
             Err(e) => {
-                notes.push(format!("skipped a checkpoint: {e}"));
-                first_error.get_or_insert(e);
+                errors.push(e);
+                damaged.push(path);
             }
         }
     }
-    first_error.map_or(Ok((None, notes)), Err)
+    let count = errors.len();
+    match errors.into_iter().next() {
+        None => Ok(Found { latest: None, notes: Vec::new(), damaged }),
+        Some(e) if count == 1 => Err(TrainError::run(
+            folder,
+            format!(
+                "{e}\n  there is no earlier checkpoint: restore this one from a backup, or start a new run"
+            ),
+        )),
+        Some(e) => Err(TrainError::run(
+            folder,
+            format!(
+                "none of the {count} checkpoints can be read; restore one from a backup, or start a new run. The \
+                 latest: {e}"
+            ),
+        )),
+    }
 }
 
-/// Removes all but the latest `keep` checkpoints, and what killed processes left half-written.
+/// Puts files that cannot be read out of the way, under a name that is not looked for, so that they do
+/// not count among those that are kept.
+pub(crate) fn set_aside(damaged: &[PathBuf]) {
+    for path in damaged {
+        let mut name = path.clone().into_os_string();
+        name.push(".damaged");
+        // One that stays where it is is skipped again.
+        let _ = std::fs::rename(path, name);
+    }
+}
+
+/// Removes all but the latest `keep` checkpoints of those up to step `now`. Later ones can only be
+/// files that could not be read: they must not push out what a resumed run has just written.
 ///
 /// # Errors
 /// A file cannot be removed.
-pub fn prune(folder: &Path, keep: usize) -> Result<()> {
-    for (_, path) in list(folder)?.into_iter().skip(keep) {
+pub fn prune(folder: &Path, keep: usize, now: u64) -> Result<()> {
+    for (_, path) in list(folder)?.into_iter().filter(|(step, _)| *step <= now).skip(keep) {
         std::fs::remove_file(&path)
             .map_err(|e| hadal_io::IoError::os("remove the old checkpoint", &path, e))?;
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Under this key the file's metadata has a [`ModelFile`] as JSON.
-const KEY: &str = "hadal";
+pub(crate) const KEY: &str = "hadal";
 
 /// What a weights file says about its model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,13 @@ pub struct ModelFile {
     pub step: u64,
 }
 
+impl ModelFile {
+    pub(crate) fn from_json(text: &str, path: &Path) -> Result<ModelFile> {
+        serde_json::from_str(text)
+            .map_err(|e| TrainError::run(path, format!("its description of the model cannot be read: {e}")))
+    }
+}
+
 /// Tensors as bytes, to be written.
 pub(crate) fn raw(tensors: &[(String, Tensor)]) -> Result<Vec<(String, RawTensor)>> {
     tensors.iter().map(|(name, t)| Ok((name.clone(), to_raw(t)?))).collect()
@@ -37,14 +44,14 @@ pub(crate) fn tensors(raw: impl IntoIterator<Item = (String, RawTensor)>) -> Vec
     raw.into_iter().map(|(n, t)| (n, from_raw(&t))).collect()
 }
 
-/// Writes tensors and metadata atomically.
+/// Writes tensors and metadata atomically, with a digest by which damage is noticed on reading.
 pub(crate) fn write(
     path: &Path,
     raw: &[(String, RawTensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let views: Vec<(&str, RawView<'_>)> = raw.iter().map(|(n, t)| (n.as_str(), t.view())).collect();
-    Ok(safetensors::write(path, &views, metadata)?)
+    Ok(safetensors::write_sealed(path, &views, metadata)?)
 }
 
 /// Text of a value that always has a JSON form.
@@ -76,8 +83,7 @@ pub fn load_model(path: &Path) -> Result<(Box<dyn Layer>, ModelFile)> {
              without building the model first (load others with load_state_dict)",
         ));
     };
-    let about: ModelFile = serde_json::from_str(text)
-        .map_err(|e| TrainError::run(path, format!("its description of the model cannot be read: {e}")))?;
+    let about = ModelFile::from_json(text, path)?;
     let dtype = file.tensors.first().map_or(DType::F32, |(_, t)| t.dtype);
     let model = hadal_zoo::build(&about.model, &about.options, &Init::new(0).dtype(dtype))?;
     model.name_layers();

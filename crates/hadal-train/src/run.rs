@@ -1,6 +1,6 @@
 //! Run folders: what is where, and opening a run to use its model.
 
-use crate::checkpoint::{self, remove_temporaries};
+use crate::checkpoint::{self, Checkpoint, Found, remove_temporaries};
 use crate::data::{Places, load_test_like};
 use crate::metrics::Record;
 use crate::model_file::{ModelFile, load_model};
@@ -152,6 +152,16 @@ impl RunFolder {
 #[derive(Debug)]
 pub(crate) struct Lock(Option<std::fs::File>);
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            // Closing alone would leave it locked for as long as a process that another thread is just
+            // starting has a copy of the open file.
+            let _ = file.unlock();
+        }
+    }
+}
+
 impl Lock {
     /// What the user should know when the file system has no locks.
     pub(crate) fn note(&self) -> Option<String> {
@@ -183,20 +193,28 @@ pub struct Run {
     about: ModelFile,
     model: Box<dyn Layer>,
     source: PathBuf,
+    notes: Vec<String>,
 }
 
 impl Run {
-    /// Opens a run folder, or a weights file that training wrote. Where a run has no final weights yet,
-    /// those of its latest checkpoint are taken.
+    /// Opens a run folder, a weights file that training wrote, or a checkpoint. Where a run has no final
+    /// weights yet, or they are damaged, those of its latest checkpoint are taken; of damage [`Run::notes`]
+    /// tells.
     ///
     /// # Errors
-    /// There is no such run, it has no weights yet, or a file is damaged.
+    /// There is no such run, it has no weights yet, or a file is damaged and nothing can stand in for it.
     pub fn open(path: &Path) -> Result<Run> {
         if path.is_file() {
+            let parent = path.parent().unwrap_or(Path::new("."));
+            if Checkpoint::is_one(path) {
+                let folder = RunFolder::new(parent.parent().unwrap_or(parent));
+                let config = Config::read(&folder.config()).ok();
+                return Self::of_checkpoint(folder, config, path.to_path_buf(), Checkpoint::read(path)?);
+            }
             let (model, about) = load_model(path)?;
-            let folder = RunFolder::new(path.parent().unwrap_or(Path::new(".")));
+            let folder = RunFolder::new(parent);
             let config = Config::read(&folder.config()).ok();
-            return Ok(Run { folder, config, about, model, source: path.to_path_buf() });
+            return Ok(Run { folder, config, about, model, source: path.to_path_buf(), notes: Vec::new() });
         }
         let folder = RunFolder::new(path);
         if !path.is_dir() {
@@ -206,34 +224,70 @@ impl Run {
             ));
         }
         let config = if folder.config().is_file() { Some(Config::read(&folder.config())?) } else { None };
+        let mut damage = None;
         if folder.model().is_file() {
-            let (model, about) = load_model(&folder.model())?;
-            let source = folder.model();
-            return Ok(Run { folder, config, about, model, source });
+            match load_model(&folder.model()) {
+                Ok((model, about)) => {
+                    let source = folder.model();
+                    return Ok(Run { folder, config, about, model, source, notes: Vec::new() });
+                }
+                // Only for a file that is broken: another error would come from a checkpoint too.
+                Err(e @ TrainError::Io(_)) => damage = Some(e),
+                Err(e) => return Err(e),
+            }
         }
-        let checkpoints = checkpoint::list(&folder.checkpoints())?;
-        let (Some((_, source)), true) = (checkpoints.first(), folder.about().is_file()) else {
-            return Err(TrainError::run(
-                path,
-                "there are no weights: neither model.safetensors nor a checkpoint; train first",
-            ));
+        let found = match (checkpoint::find(&folder.checkpoints()), damage) {
+            (Ok(Found { latest: Some(latest), notes, .. }), damage) => (latest, notes, damage),
+            (_, Some(damage)) => return Err(damage),
+            (Err(e), None) => return Err(e),
+            (Ok(_), None) => {
+                return Err(TrainError::run(
+                    path,
+                    "there are no weights: neither model.safetensors nor a checkpoint; train first",
+                ));
+            }
         };
-        let text = std::fs::read_to_string(folder.about())
-            .map_err(|e| hadal_io::IoError::os("read the model's description", folder.about(), e))?;
-        let about: ModelFile = serde_json::from_str(&text)
-            .map_err(|e| TrainError::run(folder.about(), format!("cannot be understood: {e}")))?;
-        let (c, _) = checkpoint::latest(&folder.checkpoints())?;
-        let c = c.ok_or_else(|| TrainError::run(path, "there is no checkpoint that can be read"))?;
+        let ((source, checkpoint), mut notes, damage) = found;
+        if let Some(e) = damage {
+            notes.insert(
+                0,
+                format!("{e}\n  using the run's last checkpoint, of step {}", checkpoint.progress.step),
+            );
+        }
+        let run = Self::of_checkpoint(folder, config, source, checkpoint)?;
+        Ok(Run { notes, ..run })
+    }
+
+    /// With a checkpoint's weights.
+    fn of_checkpoint(
+        folder: RunFolder,
+        config: Option<Config>,
+        source: PathBuf,
+        c: Checkpoint,
+    ) -> Result<Run> {
+        let about = match c.about {
+            Some(about) => about,
+            // Of an earlier version.
+            None => {
+                let path = folder.about();
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|e| hadal_io::IoError::os("read the model's description", &path, e))?;
+                ModelFile::from_json(&text, &path)?
+            }
+        };
         let dtype = c.model.first().map_or(DType::F32, |(_, t)| t.dtype());
         let model = hadal_zoo::build(&about.model, &about.options, &Init::new(0).dtype(dtype))?;
         model.name_layers();
-        // As the finished run would: the averages where there are some.
+        // As the finished run would: the best, or the averages where there are some.
         model.load_state_dict(c.best.as_ref().or(c.ema.as_ref()).unwrap_or(&c.model), true)?;
         let about = ModelFile { step: c.progress.step, ..about };
-        let source = source.clone();
-        Ok(Run { folder, config, about, model, source })
+        Ok(Run { folder, config, about, model, source, notes: Vec::new() })
     }
 
+    /// What the user should know of how it was opened: damage, and what was taken instead.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
     /// The folder.
     pub fn folder(&self) -> &RunFolder {
         &self.folder

@@ -58,7 +58,7 @@ impl Trainer {
         };
         let trainer = Self::assemble(config, model, data, folder)?;
         if let Some(folder) = &trainer.folder {
-            let about = json(&trainer.about, &folder.about())?;
+            let about = json(&trainer.about, &folder.about())? + "\n";
             hadal_io::write_atomic(folder.about(), |w| w.write_all(about.as_bytes()))?;
             // Last: a folder with it is a run that can be resumed.
             trainer.write_config(folder)?;
@@ -132,7 +132,7 @@ impl Trainer {
             config.out.clone().ok_or_else(|| TrainError::config("out: name the run folder to resume"))?;
         let folder = RunFolder::new(root);
         let lock = folder.reopen()?;
-        let (saved, notes) = checkpoint::latest(&folder.checkpoints())?;
+        let checkpoint::Found { latest, notes, damaged } = checkpoint::find(&folder.checkpoints())?;
         let epochs = config.epochs;
         let max_steps = config.max_steps;
         let mut trainer = Self::assemble(config, model, data, Some((folder.clone(), lock)))?;
@@ -144,8 +144,9 @@ impl Trainer {
                 trainer.config.schedule, before.epochs
             ));
         }
-        if let Some(c) = saved {
-            trainer.restore(c)?;
+        let early_stop = before.early_stop;
+        if let Some((_, c)) = latest {
+            trainer.restore(c, early_stop)?;
         } else {
             trainer.notes.push("there is no checkpoint yet: training starts from the beginning".into());
         }
@@ -156,11 +157,10 @@ impl Trainer {
                 folder.root(),
                 format!(
                     "the run stopped early after {} epochs and {} steps, and its best weights are kept: it is \
-                     complete, whatever --epochs; for a longer one start anew with --config {} and a larger \
-                     --early-stop (or none)",
+                     complete, whatever --epochs; go on with a larger --early-stop than {}, or with --early-stop none",
                     p.epoch,
                     p.step,
-                    folder.config().display()
+                    trainer.config.early_stop.unwrap_or_default()
                 ),
             ));
         }
@@ -173,6 +173,7 @@ impl Trainer {
                 ),
             ));
         }
+        checkpoint::set_aside(&damaged);
         folder.remove_result()?;
         trainer.write_config(&folder)?;
         if folder.metrics().is_file() {
@@ -226,7 +227,7 @@ impl Trainer {
         })
     }
 
-    fn restore(&mut self, c: Checkpoint) -> Result<()> {
+    fn restore(&mut self, c: Checkpoint, early_stop_before: Option<u64>) -> Result<()> {
         self.model.load_state_dict(&c.model, true)?;
         // Every moment has its parameter's shape; a file that says otherwise would broadcast.
         let params = self.model.parameters();
@@ -247,6 +248,27 @@ impl Trainer {
         }
         self.best = c.best;
         self.progress = c.progress;
+        self.change_patience(early_stop_before)
+    }
+
+    /// Early stopping may become more patient, or go: then the run ends in the same bits as one that had
+    /// it so from the start, since until it ends a run early stopping changes nothing but what it keeps.
+    fn change_patience(&mut self, before: Option<u64>) -> Result<()> {
+        let (now, p) = (self.config.early_stop, &mut self.progress);
+        match (before, now) {
+            (Some(before), Some(now)) if now >= before => p.stopped_early = p.bad_epochs >= now,
+            (_, None) => {
+                (p.best_loss, p.bad_epochs, p.stopped_early) = (None, 0, false);
+                self.best = None;
+            }
+            (before, Some(now)) => {
+                let was = before.map_or("none".to_owned(), |b| b.to_string());
+                return Err(TrainError::config(format!(
+                    "early-stop: is {was} in this run, and can only become larger or none when it is resumed, not \
+                     {now}: the epochs until here would have been judged differently"
+                )));
+            }
+        }
         Ok(())
     }
 }

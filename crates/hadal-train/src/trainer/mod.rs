@@ -158,7 +158,7 @@ impl Trainer {
         let summary = self.summary(status, evaluation.as_ref(), &clock);
         if let (Some(folder), true) = (&self.folder, status != Status::Interrupted) {
             // The mark of a complete run.
-            let text = json(&summary, &folder.result())?;
+            let text = json(&summary, &folder.result())? + "\n";
             hadal_io::write_atomic(folder.result(), |w| w.write_all(text.as_bytes()))?;
         }
         self.each(|o| o.on_end(&summary));
@@ -208,8 +208,16 @@ impl Trainer {
     fn saving(&mut self, e: TrainError) -> TrainError {
         let Some(folder) = &self.folder else { return e };
         let checkpoints = checkpoint::list(&folder.checkpoints()).unwrap_or_default();
-        let Some((step, _)) = checkpoints.first() else { return e };
         let resume = format!("hadal train --resume {}", folder.root().display());
+        let Some((step, _)) = checkpoints.first() else {
+            return match e {
+                TrainError::Io(_) => TrainError::Saving {
+                    source: Box::new(e),
+                    kept: format!("there is no checkpoint yet; begin again with: {resume}"),
+                },
+                other => other,
+            };
+        };
         match e {
             TrainError::Io(_) => TrainError::Saving {
                 source: Box::new(e),
@@ -440,11 +448,12 @@ impl Trainer {
             optimizer: self.optimizer.state(),
             ema: self.ema.as_ref().map(|e| e.state().to_vec()),
             best: self.best.clone(),
+            about: Some(ModelFile { step: self.progress.step, ..self.about.clone() }),
         };
         let dir = folder.checkpoints();
         let path = c.write(&dir)?;
         drop(c);
-        checkpoint::prune(&dir, self.config.keep_checkpoints)?;
+        checkpoint::prune(&dir, self.config.keep_checkpoints, self.progress.step)?;
         clock.last_checkpoint = Instant::now();
         let step = self.progress.step;
         self.each(|o| o.on_checkpoint(step, &path));

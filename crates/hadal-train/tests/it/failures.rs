@@ -98,6 +98,7 @@ fn weights_of_an_earlier_end_are_not_those_of_a_run_that_goes_on() {
     let e = Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data()).err().unwrap();
     assert!(e.to_string().contains("the run stopped early after 2 epochs"), "{e}");
     assert!(!e.to_string().contains("give more with --epochs"), "{e}");
+    assert!(e.to_string().contains("go on with a larger --early-stop than 1"), "{e}");
 
     let out = dir.path().join("longer");
     Trainer::with_data(config_in(&out, &[]), data()).unwrap().run().unwrap();
@@ -133,6 +134,74 @@ fn a_full_disk_ends_the_run_and_loses_nothing() {
         assert_eq!(metrics(&whole), metrics(&out), "{bytes} bytes");
     }
     assert!(saved >= 3, "only {saved} of the disks filled up after a checkpoint");
+}
+
+/// Checkpoints of some 11 KB, from the end of the first epoch on with the best weights and so larger.
+const LIMITED: [(&str, &str); 3] = [("checkpoint-every", "4"), ("hidden", "64"), ("early-stop", "9")];
+
+/// The child of the test below: trains into the folder that it is told, and prints its error.
+#[test]
+#[ignore = "run by another test"]
+fn limited_child() {
+    let Ok(out) = std::env::var("HADAL_TEST_OUT") else { return };
+    let config = config_in(std::path::Path::new(&out), &LIMITED);
+    match Trainer::with_data(config, data()).and_then(|mut t| t.run()) {
+        Ok(_) => println!("<done>"),
+        Err(e) => println!("<{e}>"),
+    }
+}
+
+/// The system's own refusal, in a process whose files may not grow beyond so many blocks of 512 bytes.
+#[cfg(unix)]
+#[test]
+fn files_that_cannot_grow_end_the_run_and_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    Trainer::with_data(config_in(&whole, &LIMITED), data()).unwrap().run().unwrap();
+    let (mut without, mut with) = (0, 0);
+    for blocks in (8..36).step_by(2) {
+        let out = dir.path().join(format!("run{blocks}"));
+        // Without the trap the signal of the limit would end the process.
+        let script =
+            "trap '' XFSZ; ulimit -f $1 && exec \"$2\" --exact failures::limited_child --ignored --nocapture";
+        let child = std::process::Command::new("sh")
+            .args(["-c", script, "sh", &blocks.to_string()])
+            .arg(std::env::current_exe().unwrap())
+            .env("HADAL_TEST_OUT", &out)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout).into_owned();
+        if text.contains("<done>") {
+            continue;
+        }
+        assert!(
+            text.contains("<cannot write "),
+            "{blocks} blocks: {text} {}",
+            String::from_utf8_lossy(&child.stderr)
+        );
+        assert!(text.contains("the file would be larger than a limit allows (`ulimit -f`"), "{text}");
+        if !out.join("config.toml").exists() {
+            // Not even begun.
+            continue;
+        }
+        assert!(text.contains("hadal train --resume"), "{text}");
+        let (saved, notes) = checkpoint::latest(&out.join("checkpoints")).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        match saved {
+            Some(c) => {
+                with += 1;
+                assert!(
+                    text.contains(&format!("training is saved up to step {}; ", c.progress.step)),
+                    "{text}"
+                );
+            }
+            None => without += 1,
+        }
+        let config = Trainer::resume_config(&out, &[]).unwrap();
+        Trainer::resume_with(config, data()).unwrap().run().unwrap();
+        assert_eq!((weights(&whole), metrics(&whole)), (weights(&out), metrics(&out)), "{blocks} blocks");
+    }
+    assert!(with > 0 && without > 0, "{with} ended with a checkpoint, {without} without");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::support::*;
 use hadal_train::checkpoint::{self, Checkpoint};
 use hadal_train::config::Setting;
-use hadal_train::{Config, Control, Observer, Status, StepRecord, StopHandle, Summary, Trainer};
+use hadal_train::{Config, Control, Observer, Run, Status, StepRecord, StopHandle, Summary, Trainer};
 use std::path::Path;
 
 /// Asks to stop at a step.
@@ -247,4 +247,161 @@ fn a_schedule_that_is_stretched_is_noted() {
         ["the one-cycle schedule now ends after 4 epochs, not 3: the learning rate jumps"]
     );
     assert_eq!(seen.borrow().epochs.len(), 1);
+}
+
+fn change(name: &str, value: &str) -> Setting {
+    Setting { name: name.into(), value: value.into(), place: "--".into() }
+}
+
+/// A file with one byte changed.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_byte_is_noticed_and_the_checkpoint_before_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, whole) = (dir.path().join("run"), dir.path().join("whole"));
+    let fields = [("checkpoint-every", "3"), ("keep-checkpoints", "2"), ("ema", "0.9"), ("early-stop", "9")];
+    Trainer::with_data(config_in(&whole, &fields), data()).unwrap().run().unwrap();
+    run_until(Trainer::with_data(config_in(&out, &fields), data()).unwrap(), 17);
+    let found = checkpoint::list(&out.join("checkpoints")).unwrap();
+    let [(17, last), (15, before)] = &found[..] else { panic!("{found:?}") };
+    // In the numbers, in the description, in each kind of tensor: wherever it is.
+    let good = std::fs::read(last).unwrap();
+    let step = good.len() / 97;
+    for at in (8..good.len()).step_by(step).chain([good.len() - 1]) {
+        flip(last, at);
+        let e = Checkpoint::read(last).err().unwrap_or_else(|| panic!("byte {at} is not missed")).to_string();
+        assert!(e.contains("step-0000000017.safetensors: "), "{e}");
+        flip(last, at);
+    }
+    assert_eq!(std::fs::read(last).unwrap(), good);
+    flip(last, good.len() - 40);
+
+    // Opening to use the model says so too, and takes the one before.
+    let run = Run::open(&out).unwrap();
+    assert_eq!((run.about().step, run.source()), (15, before.as_path()));
+    assert!(run.notes()[0].contains("its content is not what was written"), "{:?}", run.notes());
+    assert!(run.notes()[0].ends_with("going on from the one before, of step 15"), "{:?}", run.notes());
+    let e = Run::open(last).err().unwrap().to_string();
+    assert!(e.contains("step-0000000017.safetensors: its content is not what was written"), "{e}");
+    assert_eq!(Run::open(before).unwrap().about().step, 15);
+
+    let seen = collect();
+    let mut trainer = Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data()).unwrap();
+    trainer.observe(seen.clone());
+    let summary = trainer.run().unwrap();
+    drop(trainer);
+    let notes = seen.borrow().notes.clone();
+    assert!(notes[0].contains("take an earlier checkpoint or a backup"), "{notes:?}");
+    assert!(notes[0].ends_with("going on from the one before, of step 15"), "{notes:?}");
+    assert_eq!(seen.borrow().steps[0].step, 16);
+    assert_eq!((weights(&out), metrics(&out)), (weights(&whole), metrics(&whole)));
+    // The damaged file does not count among those that are kept, and does not come back.
+    assert!(out.join("checkpoints/step-0000000017.safetensors.damaged").is_file());
+
+    // Damaged final weights: the last checkpoint has the same.
+    let model = out.join("model.safetensors");
+    flip(&model, 300);
+    let run = Run::open(&out).unwrap();
+    assert!(run.notes()[0].contains("model.safetensors: "), "{:?}", run.notes());
+    assert!(run.notes()[0].ends_with("using the run's last checkpoint, of step 33"), "{:?}", run.notes());
+    let again = hadal_train::evaluate(run.model(), &data().test, &run.about().data.task, 500).unwrap();
+    assert_eq!(Some(again.loss), summary.test_loss);
+    let e = hadal_train::load_model(&model).err().unwrap().to_string();
+    assert!(e.contains("model.safetensors: "), "{e}");
+
+    // Nothing to fall back on.
+    for (_, path) in checkpoint::list(&out.join("checkpoints")).unwrap() {
+        flip(&path, 5000);
+    }
+    assert!(Run::open(&out).err().unwrap().to_string().contains("model.safetensors"));
+    let more = Trainer::resume_config(&out, &[change("epochs", "4")]).unwrap();
+    let e = Trainer::resume_with(more, data()).err().unwrap().to_string();
+    assert!(e.contains("none of the 2 checkpoints can be read; restore one from a backup"), "{e}");
+    assert!(model.is_file() && out.join("result.json").is_file(), "a failed resume takes nothing away");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_push_out_a_new_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let fields = [("keep-checkpoints", "2"), ("checkpoint-every", "1")];
+    run_until(Trainer::with_data(config_in(&out, &fields), data()).unwrap(), 9);
+    let folder = out.join("checkpoints");
+    let last = checkpoint::list(&folder).unwrap().remove(0).1;
+    flip(&last, 1000);
+    let resumed = Trainer::resume_config(&out, &[change("keep-checkpoints", "1")]).unwrap();
+    run_until(Trainer::resume_with(resumed, data()).unwrap(), 9);
+    assert_eq!(checkpoint::latest(&folder).unwrap().0.unwrap().progress.step, 9);
+    // Also when it could not be set aside.
+    let c = Checkpoint::read(&last).unwrap();
+    std::fs::write(folder.join("step-0000000020.safetensors"), b"no checkpoint").unwrap();
+    c.write(&folder).unwrap();
+    checkpoint::prune(&folder, 1, 9).unwrap();
+    assert_eq!(checkpoint::latest(&folder).unwrap().0.unwrap().progress.step, 9);
+}
+
+#[test]
+fn checkpoints_without_a_digest_still_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    run_until(Trainer::with_data(config_in(&out, &[]), data()).unwrap(), 7);
+    let path = checkpoint::list(&out.join("checkpoints")).unwrap().remove(0).1;
+    // As they were written before: neither digest nor the model's description.
+    let file = hadal_io::safetensors::read(&path).unwrap();
+    let metadata = file.metadata.into_iter().filter(|(k, _)| k == "hadal-checkpoint").collect();
+    let tensors: Vec<_> = file.tensors.iter().map(|(n, t)| (n.as_str(), t.view())).collect();
+    hadal_io::safetensors::write(&path, &tensors, &metadata).unwrap();
+    assert_eq!(Run::open(&out).unwrap().about().step, 7);
+    Trainer::resume_with(Trainer::resume_config(&out, &[]).unwrap(), data()).unwrap().run().unwrap();
+    let whole = dir.path().join("whole");
+    Trainer::with_data(config_in(&whole, &[]), data()).unwrap().run().unwrap();
+    assert_eq!(weights(&out), weights(&whole));
+}
+
+#[test]
+fn a_run_that_stopped_early_goes_on_with_more_patience() {
+    let dir = tempfile::tempdir().unwrap();
+    // A rate so high that the loss soon rises, and falls again later.
+    let base = [("epochs", "14"), ("lr", "0.3"), ("schedule", "constant")];
+    let fields = |patience: Option<&'static str>| {
+        let mut f = base.to_vec();
+        f.extend(patience.map(|p| ("early-stop", p)));
+        f
+    };
+    let run = |name: &str, patience| {
+        let out = dir.path().join(name);
+        let summary = Trainer::with_data(config_in(&out, &fields(patience)), data()).unwrap().run().unwrap();
+        (out, summary)
+    };
+    let resume = |out: &Path, changes: &[Setting]| {
+        Trainer::resume_with(Trainer::resume_config(out, changes)?, data())?.run()
+    };
+    let (out, first) = run("one", Some("1"));
+    assert_eq!(first.status, Status::EarlyStopped);
+    let refused = |changes: &[Setting]| resume(&out, changes).unwrap_err().to_string();
+    let e = refused(&[change("epochs", "50")]);
+    assert!(
+        e.contains("stopped early after")
+            && e.contains("larger --early-stop than 1, or with --early-stop none"),
+        "{e}"
+    );
+    // More patience, and then none: each time as if the run had been so from the start.
+    for patience in [Some("3"), None] {
+        let (straight, b) = run(patience.unwrap_or("none"), patience);
+        let a = resume(&out, &[change("early-stop", patience.unwrap_or("none"))]).unwrap();
+        assert!(a.steps > first.steps, "{a:?}");
+        assert_eq!((a.status, a.steps, a.test_loss), (b.status, b.steps, b.test_loss));
+        assert_eq!((weights(&out), metrics(&out)), (weights(&straight), metrics(&straight)), "{patience:?}");
+    }
+    // Epochs that nobody judged cannot be judged later.
+    let e = refused(&[change("early-stop", "2"), change("epochs", "20")]);
+    assert!(e.contains("early-stop: is none in this run, and can only become larger or none"), "{e}");
+    let (out, _) = run("two", Some("2"));
+    let e = resume(&out, &[change("early-stop", "1")]).unwrap_err().to_string();
+    assert!(e.contains("early-stop: is 2 in this run") && e.contains("not 1"), "{e}");
 }
