@@ -32,9 +32,9 @@ pub fn table(f: &Fixtures) {
         std std_keepdim, 1;
     }
     row(|| i.mean(..), "mean: the mean of i64 is not i64");
-    row(|| b.mean_keepdim(0), "mean: the mean of bool is not a bool");
+    row(|| b.mean_keepdim(0), "mean: the mean of bool is not bool");
     row(|| i.var(.., 1), "var: the mean of i64 is not i64");
-    row(|| b.std(0, 1), "std: the mean of bool is not a bool");
+    row(|| b.std(0, 1), "std: the mean of bool is not bool");
     row(|| x.var(0, usize::MAX), "OK");
     row(|| e.max(0), "max: nothing to choose from");
     row(|| e.min_keepdim(..), "min: nothing to choose from");
