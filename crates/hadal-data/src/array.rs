@@ -215,17 +215,21 @@ pub struct Buffers {
     f32s: Vec<Vec<f32>>,
     i64s: Vec<Vec<i64>>,
     u8s: Vec<Vec<u8>>,
+    made: usize,
 }
 
 /// How many buffers of one type are kept; more than any loader has under way.
 const KEEP: usize = 64;
 
-fn take<T>(store: &mut Vec<Vec<T>>, len: usize) -> Vec<T> {
+fn take<T>(store: &mut Vec<Vec<T>>, len: usize, made: &mut usize) -> Vec<T> {
     // The smallest that is large enough, so that a label's buffer does not hold an image's.
     let best = (0..store.len()).filter(|&i| store[i].capacity() >= len).min_by_key(|&i| store[i].capacity());
     match best {
         Some(i) => store.swap_remove(i),
-        None => Vec::with_capacity(len),
+        None => {
+            *made += 1;
+            Vec::with_capacity(len)
+        }
     }
 }
 
@@ -246,17 +250,17 @@ fn give<T>(store: &mut Vec<Vec<T>>, mut buffer: Vec<T>) {
 impl Buffers {
     /// An empty f32 buffer with room for `len`.
     pub fn take_f32(&mut self, len: usize) -> Vec<f32> {
-        take(&mut self.f32s, len)
+        take(&mut self.f32s, len, &mut self.made)
     }
 
     /// An empty i64 buffer with room for `len`.
     pub fn take_i64(&mut self, len: usize) -> Vec<i64> {
-        take(&mut self.i64s, len)
+        take(&mut self.i64s, len, &mut self.made)
     }
 
     /// An empty u8 buffer with room for `len`.
     pub fn take_u8(&mut self, len: usize) -> Vec<u8> {
-        take(&mut self.u8s, len)
+        take(&mut self.u8s, len, &mut self.made)
     }
 
     /// Takes an array's buffer back.
@@ -299,6 +303,11 @@ impl Buffers {
             DType::I64 => large(&mut self.i64s, &mut other.i64s, len),
             _ => large(&mut self.u8s, &mut other.u8s, len),
         }
+    }
+
+    /// How many buffers had to be allocated, since none was large enough; stands still in a steady loop.
+    pub fn made(&self) -> usize {
+        self.made
     }
 
     /// How many buffers are held.

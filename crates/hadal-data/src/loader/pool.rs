@@ -28,10 +28,7 @@ impl Pool {
 
     /// Takes the memory of a thread that ends.
     pub fn end(&mut self, cx: &mut SampleCtx) {
-        let buffers = std::mem::take(&mut cx.buffers);
-        if buffers.held() > 0 {
-            self.idle.push(buffers);
-        }
+        self.idle.push(std::mem::take(&mut cx.buffers));
     }
 
     /// Lends a thread what a batch is built in.
