@@ -1,97 +1,102 @@
-//! Speed of convolutions and pools: `cargo run --release -p hadal-cpu --example bench_conv`.
+//! Speed of convolutions and pools:
+//! `cargo run --release -p hadal-cpu --example bench_conv -- [part of a name] [--threads 1,2]`.
 //!
-//! Prints GFLOP/s (best and median of several rounds) with one thread and with two.
+//! Prints GFLOP/s, for depthwise convolutions and pools GB/s (each array counted once): best and
+//! median of several rounds.
+
+mod harness;
 
 use hadal_core::ops::{ConvGeometry, PoolGeometry, Window};
 use hadal_cpu::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
 use hadal_cpu::pool::{max_pool_indices, sum_pool, sum_pool_grad};
-use hadal_cpu::threads::set_threads;
-use std::time::Instant;
-
-/// Best and median seconds of a call, over about 0.4 s.
-fn time(mut f: impl FnMut()) -> (f64, f64) {
-    f();
-    let start = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < 5 || (start.elapsed().as_secs_f64() < 0.4 && times.len() < 20_000) {
-        let t = Instant::now();
-        f();
-        times.push(t.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    (times[0], times[times.len() / 2])
-}
-
-fn report(name: &str, flops: f64, mut f: impl FnMut()) {
-    let mut line = format!("{name:<44}");
-    for threads in [1, 2] {
-        set_threads(threads);
-        let (best, median) = time(&mut f);
-        line += &format!(
-            "  {threads}T {:>7.1} ({:>6.1}) GFLOP/s {:>9.1} us",
-            flops / best * 1e-9,
-            flops / median * 1e-9,
-            best * 1e6
-        );
-    }
-    println!("{line}");
-}
+use harness::Harness;
 
 fn side(input: usize, kernel: usize, stride: usize, pad: usize) -> Window {
     let output = (input + 2 * pad - kernel) / stride + 1;
     Window { input, kernel, stride, pad_lo: pad, pad_hi: pad, dilation: 1, output }
 }
 
-fn conv(name: &str, batch: usize, in_channels: usize, out_channels: usize, groups: usize, w: Window) {
+/// `batch`, input channels, output channels, groups.
+type Channels = [usize; 4];
+
+fn conv(h: &Harness, name: &str, [batch, in_channels, out_channels, groups]: Channels, w: Window) {
+    let passes = ["forward", "input grad", "weight grad"].map(|p| format!("{name} {p}"));
+    if !passes.iter().any(|p| h.wants(p)) {
+        return;
+    }
     let g =
         ConvGeometry { batch, in_channels, out_channels, groups, windows: [Window::UNIT, w, w], spatial: 2 };
     let ramp = |n: usize| (0..n).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect::<Vec<f32>>();
     let (x, weight, dy) =
         (ramp(g.input_shape().numel()), ramp(g.weight_shape().numel()), ramp(g.output_shape().numel()));
     let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
-    let flops = g.flops() as f64;
-    report(&format!("{name} forward"), flops, || {
+    let (amount, unit) = if groups == 1 {
+        (g.flops() as f64, "GFLOP/s")
+    } else {
+        ((4 * (x.len() + y.len() + weight.len())) as f64, "GB/s")
+    };
+    h.report(&passes[0], amount, unit, || {
         let _ = conv_forward(&x, &weight, &mut y, &g, ConvEpilogue::NONE);
     });
-    report(&format!("{name} input grad"), flops, || {
+    h.report(&passes[1], amount, unit, || {
         let _ = conv_input_grad(&dy, &weight, &mut dx, &g, ConvEpilogue::NONE);
     });
-    report(&format!("{name} weight grad"), flops, || {
+    h.report(&passes[2], amount, unit, || {
         let _ = conv_weight_grad(&x, &dy, &mut dw, &g);
     });
 }
 
-fn pool(name: &str, planes: usize, w: Window) {
+fn pool(h: &Harness, name: &str, planes: usize, w: Window) {
+    let passes = ["max", "sum", "sum grad"].map(|p| format!("pool {name} {p}"));
+    if !passes.iter().any(|p| h.wants(p)) {
+        return;
+    }
     let g = PoolGeometry { planes, windows: [Window::UNIT, w, w], spatial: 2 };
     let x: Vec<f32> = (0..planes * w.input * w.input).map(|i| (i * 7919 % 1013) as f32).collect();
     let mut dx = x.clone();
     let mut y = vec![0.0f32; planes * w.output * w.output];
     let mut index = vec![0i64; y.len()];
-    let flops = (y.len() * w.kernel * w.kernel) as f64;
-    report(&format!("{name} max"), flops, || {
+    let bytes = |of_y: usize| (4 * x.len() + of_y * y.len()) as f64;
+    let (indices, sums) = (bytes(8), bytes(4));
+    h.report(&passes[0], indices, "GB/s", || {
         let _ = max_pool_indices(&x, &mut index, &g);
     });
-    report(&format!("{name} sum"), flops, || {
+    h.report(&passes[1], sums, "GB/s", || {
         let _ = sum_pool(&x, &mut y, &g);
     });
-    report(&format!("{name} sum grad"), flops, || {
+    h.report(&passes[2], sums, "GB/s", || {
         let _ = sum_pool_grad(&y, &mut dx, &g);
     });
 }
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("pool") {
-        pool("2x2 [256,6,28,28]", 256 * 6, side(28, 2, 2, 0));
-        return pool("3x3 stride 2 [8,64,112,112]", 8 * 64, side(112, 3, 2, 1));
-    }
-    conv("3x3 [32,64,56,56] to 64", 32, 64, 64, 1, side(56, 3, 1, 1));
-    conv("3x3 depthwise [32,96,56,56]", 32, 96, 96, 96, side(56, 3, 1, 1));
-    conv("lenet 1: 5x5 [256,1,28,28] to 6", 256, 1, 6, 1, side(28, 5, 1, 2));
-    conv("lenet 2: 5x5 [256,6,14,14] to 16", 256, 6, 16, 1, side(14, 5, 1, 0));
-    conv("3x3 stride 2 [8,64,56,56] to 128", 8, 64, 128, 1, side(56, 3, 2, 1));
-    conv("7x7 stride 2 [8,3,224,224] to 64", 8, 3, 64, 1, side(224, 7, 2, 3));
-    conv("1x1 [8,256,28,28] to 128", 8, 256, 128, 1, side(28, 1, 1, 0));
-    conv("3x3 [8,512,7,7] to 512", 8, 512, 512, 1, side(7, 3, 1, 1));
-    pool("2x2 [256,6,28,28]", 256 * 6, side(28, 2, 2, 0));
-    pool("3x3 stride 2 [8,64,112,112]", 8 * 64, side(112, 3, 2, 1));
+    let h = &Harness::from_args();
+    conv(h, "3x3 [32,64,56,56] to 64", [32, 64, 64, 1], side(56, 3, 1, 1));
+    conv(h, "depthwise 3x3 [32,96,56,56]", [32, 96, 96, 96], side(56, 3, 1, 1));
+    conv(h, "depthwise 3x3 stride 2 [32,96,56,56]", [32, 96, 96, 96], side(56, 3, 2, 1));
+    conv(h, "depthwise 5x5 [8,120,28,28]", [8, 120, 120, 120], side(28, 5, 1, 2));
+    conv(h, "depthwise 5x5 stride 2 [8,120,28,28]", [8, 120, 120, 120], side(28, 5, 2, 2));
+    conv(h, "depthwise 3x3 [1,32,112,112]", [1, 32, 32, 32], side(112, 3, 1, 1));
+    conv(h, "depthwise 3x3 [1,384,14,14]", [1, 384, 384, 384], side(14, 3, 1, 1));
+    conv(h, "depthwise 3x3 [1,960,7,7]", [1, 960, 960, 960], side(7, 3, 1, 1));
+    conv(h, "depthwise x2 3x3 [8,32,56,56]", [8, 32, 64, 32], side(56, 3, 1, 1));
+    conv(h, "lenet 1: 5x5 [256,1,28,28] to 6", [256, 1, 6, 1], side(28, 5, 1, 2));
+    conv(h, "lenet 2: 5x5 [256,6,14,14] to 16", [256, 6, 16, 1], side(14, 5, 1, 0));
+    conv(h, "resnet 3x3 [1,64,56,56] to 64", [1, 64, 64, 1], side(56, 3, 1, 1));
+    conv(h, "resnet 3x3 [1,128,28,28] to 128", [1, 128, 128, 1], side(28, 3, 1, 1));
+    conv(h, "resnet 3x3 [1,256,14,14] to 256", [1, 256, 256, 1], side(14, 3, 1, 1));
+    conv(h, "resnet 3x3 [1,512,7,7] to 512", [1, 512, 512, 1], side(7, 3, 1, 1));
+    conv(h, "resnet 3x3 [8,512,7,7] to 512", [8, 512, 512, 1], side(7, 3, 1, 1));
+    conv(h, "resnet 3x3 stride 2 [1,64,56,56] to 128", [1, 64, 128, 1], side(56, 3, 2, 1));
+    conv(h, "resnet 3x3 stride 2 [8,64,56,56] to 128", [8, 64, 128, 1], side(56, 3, 2, 1));
+    conv(h, "resnet 7x7 stride 2 [1,3,224,224] to 64", [1, 3, 64, 1], side(224, 7, 2, 3));
+    conv(h, "resnet 7x7 stride 2 [8,3,224,224] to 64", [8, 3, 64, 1], side(224, 7, 2, 3));
+    conv(h, "1x1 stride 2 [1,64,56,56] to 128", [1, 64, 128, 1], side(56, 1, 2, 0));
+    conv(h, "1x1 [1,96,56,56] to 24", [1, 96, 24, 1], side(56, 1, 1, 0));
+    conv(h, "1x1 [1,16,112,112] to 96", [1, 16, 96, 1], side(112, 1, 1, 0));
+    conv(h, "1x1 [1,320,7,7] to 1280", [1, 320, 1280, 1], side(7, 1, 1, 0));
+    conv(h, "1x1 [32,256,28,28] to 128", [32, 256, 128, 1], side(28, 1, 1, 0));
+    conv(h, "1x1 [32,160,7,7] to 960", [32, 160, 960, 1], side(7, 1, 1, 0));
+    pool(h, "2x2 [256,6,28,28]", 256 * 6, side(28, 2, 2, 0));
+    pool(h, "3x3 stride 2 [8,64,112,112]", 8 * 64, side(112, 3, 2, 1));
 }
