@@ -28,7 +28,7 @@ pub use ops::create::{Key, Nested};
 pub use ops::movement::PadMode;
 pub use ops::pool::PoolOptions;
 pub use ops::view::Slice;
-pub use plan::{PlanSummary, plan_summary};
+pub use plan::{Evaluation, PlanSummary, Profile, Work, plan_summary, profile};
 pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};
 pub use state::{Param, State};
 pub use tensor::{Tensor, eval, eval_and_release};

@@ -3,13 +3,17 @@
 use super::collect::{Graph, Kind};
 use super::compile::{Compiled, compile};
 use super::fuse::{NONE, Units};
+use super::profile;
 use crate::backend;
 use crate::scope;
 use crate::tensor::Value;
 use hadal_core::ops::{Arg, Data, Op, Out};
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage};
+use hadal_core::{
+    Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage, memory_stats,
+};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The message of an error for a leaf without a value: see [`given_away`].
 const GIVEN_AWAY: &str = "the value was given away by an evaluation that failed";
@@ -31,12 +35,16 @@ pub fn run(graph: &Graph, units: &Units, order: &[u32]) -> Result<Values> {
     for &u in order {
         let members = &units.members[u as usize];
         let first = members[0];
+        let recorded = if profile::recording() { exec.before(graph, units, u) } else { None };
         match graph.nodes[first as usize].kind {
             Kind::Value => {}
             Kind::Const(s) => exec.constant(graph, first, s)?,
             Kind::View => exec.view(graph, first)?,
             Kind::Kernel => exec.kernel(graph, units, u)?,
             Kind::Pointwise | Kind::Reduce => exec.program(graph, units, u)?,
+        }
+        if let Some((start, read)) = recorded {
+            exec.record(graph, units, u, start, read);
         }
         if scope::finite_checked() {
             for &m in members {
@@ -302,6 +310,64 @@ impl Exec {
             self.set(graph, m, Value { buffer: Arc::new(buffer), layout });
         }
         Ok(())
+    }
+
+    /// When unit `u` begins and how many bytes it will read; `None` for what moves no memory.
+    fn before(&mut self, graph: &Graph, units: &Units, u: u32) -> Option<(Instant, u64)> {
+        let first = &graph.nodes[units.members[u as usize][0] as usize];
+        if matches!(first.kind, Kind::Value | Kind::Const(_) | Kind::View) {
+            return None;
+        }
+        let mut inputs: SmallVec<[u32; 6]> = SmallVec::new();
+        for &m in &units.members[u as usize] {
+            let node = &graph.nodes[m as usize];
+            let outside =
+                |j: &u32| units.unit_of[*j as usize] != u && reads(node.kind, graph.nodes[*j as usize].kind);
+            inputs.extend(node.inputs.iter().copied().filter(outside));
+        }
+        inputs.sort_unstable();
+        inputs.dedup();
+        let stored = |v: Value| {
+            let dims = v.layout.shape.iter().zip(&v.layout.strides);
+            dims.map(|(&n, &stride)| if stride == 0 { n.min(1) as u64 } else { n as u64 }).product::<u64>()
+        };
+        let read = inputs.iter().map(|&j| {
+            let size = graph.nodes[j as usize].tensor.0.dtype.size() as u64;
+            self.read(graph, j).map_or(0, |v| size * stored(v))
+        });
+        let read = read.sum();
+        Some((Instant::now(), read))
+    }
+
+    /// Adds unit `u`, which has just run, to the recording.
+    fn record(&self, graph: &Graph, units: &Units, u: u32, start: Instant, read: u64) {
+        let members = &units.members[u as usize];
+        let node = |m: &u32| &graph.nodes[*m as usize].tensor.0;
+        profile::add(start, |start, time| {
+            let (mut flops, mut written) = (0u64, 0);
+            for m in members {
+                let shapes: SmallVec<[&Shape; 3]> =
+                    graph.nodes[*m as usize].inputs.iter().map(|j| &node(j).shape).collect();
+                flops = flops.saturating_add(node(m).op.flops(&shapes, &node(m).shape));
+                if self.slots[*m as usize].is_some() {
+                    written += (node(m).shape.numel() * node(m).dtype.size()) as u64;
+                }
+            }
+            let names: Vec<&str> = members.iter().map(|m| node(m).op.name()).collect();
+            let last = node(&members[members.len() - 1]);
+            profile::Work {
+                name: names.join("+"),
+                layer: last.tag.as_ref().and_then(|t| t.path()).map(str::to_owned),
+                layer_type: last.tag.as_ref().map(|t| t.layer()),
+                shape: last.shape.clone(),
+                dtype: last.dtype,
+                start,
+                time,
+                flops,
+                bytes: read + written,
+                memory: memory_stats().live,
+            }
+        });
     }
 
     fn check_finite(&self, graph: &Graph, i: u32) -> Result<()> {

@@ -6,15 +6,18 @@ mod compile;
 mod exec;
 mod fuse;
 mod order;
+mod profile;
 
 pub(crate) use exec::{copy, given_away};
 
 pub(crate) use collect::IdMap;
+pub use profile::{Evaluation, Profile, Work, profile};
 
 use crate::state;
 use crate::{Tensor, scope};
 use hadal_core::Result;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 /// Held while an evaluation reads who holds which node, and while it changes that. Counting references
 /// and edges makes sense only when no other evaluation cuts edges between the two counts.
@@ -30,15 +33,23 @@ fn exclusive() -> MutexGuard<'static, ()> {
 }
 
 fn run(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
+    let recorded = profile::recording().then(|| (Instant::now(), profile::count()));
     let mut graph = {
         let _counting = exclusive();
         collect::collect(roots, release)
     };
     let units = fuse::fuse(&mut graph, scope::fusion_enabled());
     let order = order::order(&graph, &units);
+    let planning = recorded.map(|(start, _)| start.elapsed());
     let values = exec::run(&graph, &units, &order)?;
-    let _changing = exclusive();
-    exec::publish(&graph, values);
+    let nodes = graph.nodes.len();
+    {
+        let _changing = exclusive();
+        exec::publish(&graph, values);
+    }
+    if let (Some((start, first)), Some(planning)) = (recorded, planning) {
+        profile::add_evaluation(start, planning, nodes, first);
+    }
     Ok(())
 }
 
