@@ -5,6 +5,7 @@
 //! `hadal-bench [--threads N] setup | serve | first_step | ceiling | run WORKLOAD REPS`
 
 mod ceiling;
+mod fill;
 mod models;
 mod workloads;
 
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
-use workloads::{WORKLOADS, Workload};
+use workloads::{Work, Workload};
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -31,13 +32,14 @@ fn main() -> ExitCode {
             "name": "hadal",
             "versions": {"hadal": env!("CARGO_PKG_VERSION")},
             "threads": hadal_tensor::threads(),
-            "workloads": WORKLOADS,
+            "workloads": workloads::rows().map(|row| row.0).collect::<Vec<_>>(),
         })),
         ["first_step"] => match workloads::prepare("lenet_step").and_then(|mut w| (w.run)()) {
-            Ok(()) => say(&json!({"workload": "first_step", "done": true})),
+            Ok(_) => say(&json!({"workload": "first_step", "done": true})),
             Err(e) => say(&json!({"workload": "first_step", "error": e})),
         },
         ["ceiling"] => say(&ceiling::measure(hadal_tensor::threads())),
+        ["check", workload] => say(&server.check(workload)),
         ["run", workload, reps] => say(&server.answer(workload, reps)),
         ["serve"] => {
             for line in std::io::stdin().lock().lines() {
@@ -51,8 +53,9 @@ fn main() -> ExitCode {
                         hadal_core::trim_memory();
                         say(&json!({"workload": workload, "freed": true}));
                     }
+                    ["CHECK", workload] => say(&server.check(workload)),
                     ["RUN", workload, reps] => say(&server.answer(workload, reps)),
-                    _ => say(&json!({"error": "expected: RUN <workload> <reps> | FREE <workload> | QUIT"})),
+                    _ => say(&json!({"error": EXPECTED})),
                 }
             }
         }
@@ -61,8 +64,16 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Runs that are not timed.
+const WARM_UPS: usize = 3;
+
+/// What a server understands.
+const EXPECTED: &str = "expected: CHECK <workload> | RUN <workload> <reps> | FREE <workload> | QUIT";
+
 fn usage() -> ExitCode {
-    eprintln!("usage: hadal-bench [--threads N] setup | serve | first_step | ceiling | run WORKLOAD REPS");
+    eprintln!(
+        "usage: hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS"
+    );
     ExitCode::from(2)
 }
 
@@ -85,24 +96,47 @@ impl Server {
         }
     }
 
+    fn check(&mut self, workload: &str) -> Value {
+        match self.prepare(workload) {
+            Ok(outputs) => json!({"workload": workload, "outputs": outputs}),
+            Err(e) => json!({"workload": workload, "error": e}),
+        }
+    }
+
+    /// Prepares a workload and runs it three times. Returns what is compared: the outputs of the first and of
+    /// the last of these runs.
+    fn prepare(&mut self, workload: &str) -> Result<Vec<Value>, String> {
+        hadal_core::reset_peak();
+        let mut w = workloads::prepare(workload)?;
+        let mut outputs = Vec::new();
+        for i in 0..WARM_UPS {
+            let run = (w.run)()?;
+            if i == 0 || i + 1 == WARM_UPS {
+                outputs.extend(run.iter().map(fill::summary).collect::<Result<Vec<_>, _>>()?);
+            }
+        }
+        self.ready.insert(workload.to_owned(), w);
+        Ok(outputs)
+    }
+
     fn run(&mut self, workload: &str, reps: usize) -> Result<Value, String> {
         if !self.ready.contains_key(workload) {
-            hadal_core::reset_peak();
-            let mut w = workloads::prepare(workload)?;
-            for _ in 0..3 {
-                (w.run)()?;
-            }
-            self.ready.insert(workload.to_owned(), w);
+            self.prepare(workload)?;
         }
         let w = self.ready.get_mut(workload).ok_or("not prepared")?;
         let before = hadal_core::memory_stats();
         let mut ms = Vec::with_capacity(reps);
         for _ in 0..reps {
             let start = Instant::now();
-            (w.run)()?;
+            drop((w.run)()?);
             ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
         let after = hadal_core::memory_stats();
+        let work = w.work.map(|work| match work {
+            Work::Flops(n) => json!({"flops": n}),
+            Work::Bf16Flops(n) => json!({"bf16_flops": n}),
+            Work::Bytes(n) => json!({"bytes": n}),
+        });
         Ok(json!({
             "workload": workload,
             "ms": ms,
@@ -111,6 +145,7 @@ impl Server {
             // Most bytes of tensors alive at once, from the preparation on.
             "peak": after.peak,
             "nodes": w.nodes,
+            "work": work,
         }))
     }
 }

@@ -1,0 +1,18 @@
+//! The models that are measured, as a user writes them.
+
+pub mod bert;
+mod gpt;
+mod lenet;
+mod mlp;
+mod mobilenet;
+mod recurrent;
+mod resnet;
+mod transformer;
+
+pub use bert::Bert;
+pub use gpt::Gpt;
+pub use lenet::LeNet;
+pub use mlp::Mlp;
+pub use mobilenet::MobileNetV2;
+pub use recurrent::{Gru, Lstm};
+pub use resnet::ResNet18;
