@@ -280,16 +280,12 @@ pub(super) struct Compound {
     pub leaves: SmallVec<[Reg; MAX_LEAVES]>,
 }
 
-/// Looks for compounds in the instructions that are `used`, largest first and last first. Returns the
-/// compound of each root, if it has one; instructions that are taken into one are no longer `used`.
-pub(super) fn find(
-    level: Level,
-    program: &Program,
-    root: &[Reg],
-    used: &mut [bool],
-) -> SmallVec<[Option<Compound>; 32]> {
+/// Looks for compounds in the instructions that are `used`, largest first. Returns them with the
+/// instructions that they end in, the last first; instructions that are taken into one are no longer
+/// `used`.
+pub(super) fn find(level: Level, program: &Program, root: &[Reg], used: &mut [bool]) -> Vec<(Reg, Compound)> {
     let n = program.instrs.len();
-    let mut found: SmallVec<[Option<Compound>; 32]> = (0..n).map(|_| None).collect();
+    let mut found = Vec::new();
     let mut search = Search { program, root, uses: SmallVec::from_elem(0, n) };
     for i in (0..n).filter(|&i| used[i] && root[i] as usize == i) {
         super::plan::for_operands(&program.instrs[i].code, |r| search.uses[root[r as usize] as usize] += 1);
@@ -310,10 +306,8 @@ pub(super) fn find(
             if search.matches(&p.tree, i as Reg, dtype, true, &mut m) {
                 m.inner.iter().for_each(|&r| used[r as usize] = false);
                 let kernel = if dtype == DType::F32 { (p.f32)(level) } else { (p.f64)(level) };
-                found[i] = Some(Compound {
-                    kernel,
-                    leaves: m.leaves[..p.leaves].iter().flatten().copied().collect(),
-                });
+                let leaves = m.leaves[..p.leaves].iter().flatten().copied().collect();
+                found.push((i as Reg, Compound { kernel, leaves }));
                 break;
             }
         }
@@ -435,8 +429,8 @@ mod tests {
             let root: Vec<Reg> = (0..program.instrs.len() as Reg).collect();
             let mut used = vec![true; root.len()];
             let found = find(Level::Portable, &program, &root, &mut used);
-            let last = found.last().and_then(|f| f.as_ref());
-            assert_eq!(last.map(|c| c.leaves.len()), Some(p.leaves), "formula {at}");
+            let ends: Vec<_> = found.iter().map(|(r, c)| (*r, c.leaves.len())).collect();
+            assert_eq!(ends, [(program.outputs[0].reg, p.leaves)], "formula {at}");
             assert_eq!(used.iter().filter(|u| **u).count(), p.leaves + 1, "formula {at}");
         }
     }
@@ -474,7 +468,7 @@ mod tests {
             let root: Vec<Reg> = (0..program.instrs.len() as Reg).collect();
             let mut used = vec![true; root.len()];
             let found = find(Level::Portable, &program, &root, &mut used);
-            assert!(found.iter().all(Option::is_none));
+            assert!(found.is_empty());
             assert!(used.iter().all(|u| *u));
         }
     }

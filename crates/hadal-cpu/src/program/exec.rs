@@ -13,6 +13,8 @@ pub(super) struct Worker<'p> {
     /// Where each register's block is now.
     regs: SmallVec<[*mut u8; 64]>,
     scratch: *mut u8,
+    /// Bit `i` is set if register `i` is the same all over this block and has only [`PAD`] elements.
+    columns: u64,
     ahead: Ahead,
 }
 
@@ -71,7 +73,20 @@ impl<'p> Worker<'p> {
             unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size, plan.filled(reg)) };
         }
         let ahead = Ahead { runs: SmallVec::new(), current: 0, lines: plan.ahead };
-        Worker { plan, regs, scratch, ahead }
+        Worker { plan, regs, scratch, columns: 0, ahead }
+    }
+
+    /// Bit `k` is set if source `k` of a step has only [`PAD`] elements in this block.
+    #[inline]
+    fn short(&self, sources: &[u16]) -> u32 {
+        if self.columns == 0 {
+            return 0;
+        }
+        let bit = |(k, &r): (usize, &u16)| {
+            let short = r < u64::BITS as u16 && self.columns >> r & 1 == 1;
+            (short as u32) << k
+        };
+        sources.iter().enumerate().map(bit).sum()
     }
 
     fn place(&self, reg: u16) -> *mut u8 {
@@ -92,6 +107,7 @@ impl<'p> Worker<'p> {
             let s = &plan.sinks[k as usize];
             self.regs[s.reg as usize] = if full { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
         }
+        self.columns = 0;
         self.ahead.runs.clear();
         self.ahead.current = 0;
         for step in &plan.steps {
@@ -106,6 +122,17 @@ impl<'p> Worker<'p> {
                             }
                             lent.cast_mut()
                         }
+                        None if n >= PAD
+                            && reg < u64::BITS as u16
+                            && plan.columns[reg as usize]
+                            && op.is_one(p, n) =>
+                        {
+                            let size = plan.sizes[reg as usize] as usize;
+                            // SAFETY: as below, with fewer elements.
+                            unsafe { op.read(p, PAD, place, size) };
+                            self.columns |= 1 << reg;
+                            place
+                        }
                         None => {
                             let size = plan.sizes[reg as usize] as usize;
                             // SAFETY: the place has room for a block, p + n is in range.
@@ -116,6 +143,7 @@ impl<'p> Worker<'p> {
                 }
                 Step::Run { kernel, dst, a, b, c, whole } => {
                     let r = |i: u16| self.regs[i as usize];
+                    let whole = whole & !self.short(&[a, b, c]);
                     // SAFETY: all registers hold `padded` elements: in their places, lent from
                     // inputs that go on that far, or in an output all of whose elements belong
                     // to this block. A destination's place is shared with no register in use, and
@@ -125,6 +153,7 @@ impl<'p> Worker<'p> {
                 }
                 Step::Compound { compound, dst, whole } => {
                     let compound = &plan.compounds[compound as usize];
+                    let whole = whole & !self.short(&compound.leaves);
                     let mut sources = [std::ptr::null::<u8>(); MAX_LEAVES];
                     for (s, &r) in sources.iter_mut().zip(&compound.leaves) {
                         *s = self.regs[r as usize];

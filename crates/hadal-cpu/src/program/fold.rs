@@ -83,6 +83,9 @@ fn fold_row<T: Copy, F: Fold<T>>(row: &[T]) -> F::Lane {
     for (l, &x) in lanes.iter_mut().zip(chunks.remainder()) {
         *l = F::merge(*l, F::lane(x));
     }
+    // Keeps the compiler from cutting the loop's vectors down to the pairs that are folded last (eight
+    // times slower).
+    lanes = std::hint::black_box(lanes);
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

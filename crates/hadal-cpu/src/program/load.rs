@@ -206,6 +206,15 @@ impl Operand {
         (n == padded || ends <= self.end as usize).then_some(at)
     }
 
+    /// Whether elements `p..p + n` are one element again and again, in a walk whose rows are such.
+    #[inline]
+    pub(super) fn is_one(&self, p: usize, n: usize) -> bool {
+        match self.dims.last() {
+            Some(&(inner, 0)) if self.kind == Kind::Walk => p % inner + n <= inner,
+            _ => false,
+        }
+    }
+
     /// Offset in elements of row number `row`, counting all dimensions but the innermost.
     fn offset_of(&self, mut row: usize) -> isize {
         let mut offset = 0;

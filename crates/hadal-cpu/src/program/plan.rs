@@ -89,6 +89,9 @@ pub(super) struct Plan {
     /// Registers that are the same everywhere and needed only by block functions that take such:
     /// their places hold [`PAD`] elements.
     short: SmallVec<[bool; 32]>,
+    /// Inputs that only such block functions need: where one of them is the same all along a row, a
+    /// block of it takes [`PAD`] elements.
+    pub columns: SmallVec<[bool; 32]>,
     /// Cache lines of the next block to ask for after each block function; 0 for none.
     pub ahead: usize,
     /// Whether any block function runs, which wants whole multiples of its unit.
@@ -110,8 +113,8 @@ unsafe impl Sync for Plan {}
 const STREAM: usize = 16 << 20;
 /// Elements from which on inputs are not in the L2 cache.
 const FAR: usize = 256 * 1024;
-/// Elements from which on looking for compounds (0.7 µs) is repaid.
-pub(super) const COMPOUNDS: usize = 8 * 1024;
+/// Elements from which on looking for compounds, which takes 0.5 µs, is repaid.
+pub(super) const COMPOUNDS: usize = 4 * 1024;
 /// Most lines to ask for at once.
 const MOST_AHEAD: usize = 12;
 /// Not the place of any register.
@@ -125,7 +128,8 @@ struct Builder<'a> {
     /// What each register is another name of.
     root: SmallVec<[Reg; 32]>,
     loaded: SmallVec<[bool; 32]>,
-    /// The last instruction that reads each register; `END` for what leaves the program.
+    /// The last instruction that reads each register, where there are compounds; `END` for what leaves
+    /// the program.
     last_reader: SmallVec<[u32; 32]>,
     last_use: SmallVec<[u32; 32]>,
     plan: Plan,
@@ -149,7 +153,7 @@ pub(super) unsafe fn build(
         level,
         root: (0..n).map(|i| i as Reg).collect(),
         loaded: SmallVec::from_elem(false, n),
-        last_reader: SmallVec::from_elem(0, n),
+        last_reader: SmallVec::new(),
         last_use: SmallVec::from_elem(0, n),
         plan: Plan {
             steps: SmallVec::new(),
@@ -166,17 +170,17 @@ pub(super) unsafe fn build(
             ahead: 0,
             out_regs: SmallVec::new(),
             short: SmallVec::from_elem(false, n),
+            columns: SmallVec::from_elem(false, n),
             computes: false,
         },
     };
     b.find_aliases();
     let (mut used, valued) = b.find_uses();
-    let mut compounds = if program.shape.numel() >= COMPOUNDS {
-        compound::find(level, program, &b.root, &mut used)
-    } else {
-        (0..n).map(|_| None).collect()
-    };
-    b.find_last_readers(&used, &compounds);
+    let mut compounds = Vec::new();
+    if program.shape.numel() >= COMPOUNDS {
+        compounds = compound::find(level, program, &b.root, &mut used);
+        b.find_last_readers(&used, &compounds);
+    }
     b.add_sinks(sources, outputs);
     // Inputs become operands only where used.
     let mut operand_of: SmallVec<[u16; 32]> = SmallVec::from_elem(0, n);
@@ -203,7 +207,7 @@ pub(super) unsafe fn build(
             b.plan.constants.push(Constant { reg, value, dtype: instr.dtype });
             b.loaded[i] = true;
             b.place_for_good(reg, b.plan.filled(reg));
-        } else if let Some(compound) = compounds[i].take() {
+        } else if let Some((_, compound)) = compounds.pop_if(|c| c.0 == reg) {
             b.compute_at_once(reg, compound, &operand_of);
         } else if !matches!(instr.code, Code::Load(_)) {
             b.compute(reg, &operand_of, valued[i])?;
@@ -256,11 +260,12 @@ impl Builder<'_> {
         (used, valued)
     }
 
-    fn find_last_readers(&mut self, used: &[bool], compounds: &[Option<Compound>]) {
+    fn find_last_readers(&mut self, used: &[bool], compounds: &[(Reg, Compound)]) {
+        self.last_reader = SmallVec::from_elem(0, used.len());
         for i in (0..used.len()).filter(|&i| used[i] && self.root[i] as usize == i) {
             let mut read = |r: Reg| self.last_reader[self.root[r as usize] as usize] = i as u32;
-            match &compounds[i] {
-                Some(c) => c.leaves.iter().copied().for_each(&mut read),
+            match compounds.iter().find(|c| c.0 as usize == i) {
+                Some((_, c)) => c.leaves.iter().copied().for_each(&mut read),
                 None => for_operands(&self.program.instrs[i].code, read),
             }
         }
@@ -316,6 +321,7 @@ impl Builder<'_> {
     /// Finds the constants and uniform inputs that need no whole block.
     fn find_short(&mut self, used: &[bool], operand_of: &[u16]) {
         for (i, instr) in self.program.instrs.iter().enumerate() {
+            self.plan.columns[i] = matches!(instr.code, Code::Load(_));
             self.plan.short[i] = match instr.code {
                 Code::Const(_) => true,
                 Code::Load(_) if used[i] => self.plan.operands[operand_of[i] as usize].kind == Kind::Uniform,
@@ -325,11 +331,16 @@ impl Builder<'_> {
         for i in (0..self.program.instrs.len()).filter(|&i| used[i] && self.root[i] as usize == i) {
             let code = &self.program.instrs[i].code;
             if matches!(code, Code::Unary(..) | Code::Cast(_)) {
-                for_operands(code, |r| self.plan.short[self.root[r as usize] as usize] = false);
+                for_operands(code, |r| {
+                    let r = self.root[r as usize] as usize;
+                    self.plan.short[r] = false;
+                    self.plan.columns[r] = false;
+                });
             }
         }
         for &r in &self.plan.out_regs {
             self.plan.short[r as usize] = false;
+            self.plan.columns[r as usize] = false;
         }
     }
 
