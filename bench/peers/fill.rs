@@ -36,7 +36,9 @@ pub fn parameter(name: &str, shape: &[usize]) -> Vec<f32> {
     let len: usize = shape.iter().product();
     let fan_in: usize = shape.iter().skip(1).product();
     match shape.len() {
-        0 | 1 if name.ends_with("weight") || name.ends_with("var") => values(name, len, 0.1).into_iter().map(|x| 1.0 + x).collect(),
+        0 | 1 if name.ends_with("weight") || name.ends_with("var") => {
+            values(name, len, 0.1).into_iter().map(|x| 1.0 + x).collect()
+        }
         0 | 1 => values(name, len, 0.1),
         2 => values(name, len, (3.0 / fan_in as f64).sqrt() as f32),
         _ => values(name, len, (6.0 / fan_in as f64).sqrt() as f32),
@@ -51,7 +53,8 @@ pub fn summary(values: &[f32]) -> String {
         abs += f64::from(x.abs());
     }
     let last = values.len().saturating_sub(1);
-    let at: Vec<String> = (0..9).filter_map(|i| values.get(last * i / 8)).map(|x| number(f64::from(*x))).collect();
+    let at: Vec<String> =
+        (0..9).filter_map(|i| values.get(last * i / 8)).map(|x| number(f64::from(*x))).collect();
     format!(
         r#"{{"len": {}, "sum": {}, "abs": {}, "at": [{}]}}"#,
         values.len(),

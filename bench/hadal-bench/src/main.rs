@@ -2,7 +2,7 @@
 //! beyond them there are `ceiling`, which measures what the machine can do, the workloads that count
 //! the cost of the graph, and figures on memory in every answer.
 //!
-//! `hadal-bench [--threads N] setup | serve | first_step | ceiling | run WORKLOAD REPS`
+//! `hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS`
 
 mod ceiling;
 mod fill;
@@ -38,7 +38,9 @@ fn main() -> ExitCode {
             Ok(_) => say(&json!({"workload": "first_step", "done": true})),
             Err(e) => say(&json!({"workload": "first_step", "error": e})),
         },
-        ["ceiling"] => say(&ceiling::measure(hadal_tensor::threads())),
+        ["ceiling"] => {
+            say(&ceiling::measure(hadal_tensor::threads()).unwrap_or_else(|e| json!({"error": e})));
+        }
         ["check", workload] => say(&server.check(workload)),
         ["run", workload, reps] => say(&server.answer(workload, reps)),
         ["serve"] => {

@@ -23,11 +23,16 @@ pub enum Kind {
     Candle,
     /// burn's flex backend.
     Burn,
+    /// ONNX Runtime, on what is only computed forward.
+    OnnxRuntime,
+    /// A small training step written by hand.
+    Loop,
 }
 
 impl Kind {
     /// All but Hadal.
-    pub const PEERS: [Kind; 4] = [Kind::Torch, Kind::TorchCompile, Kind::Candle, Kind::Burn];
+    pub const PEERS: [Kind; 6] =
+        [Kind::Torch, Kind::TorchCompile, Kind::OnnxRuntime, Kind::Candle, Kind::Burn, Kind::Loop];
 
     /// As on the command line and in tables.
     pub fn name(self) -> &'static str {
@@ -37,11 +42,14 @@ impl Kind {
             Kind::TorchCompile => "torch-compile",
             Kind::Candle => "candle",
             Kind::Burn => "burn",
+            Kind::OnnxRuntime => "onnxruntime",
+            Kind::Loop => "loop",
         }
     }
 
-    /// The peer of this name.
+    /// The peer of this name; `compile` is short for `torch-compile`.
     pub fn from_name(name: &str) -> Option<Kind> {
+        let name = if name == "compile" { "torch-compile" } else { name };
         Kind::PEERS.into_iter().find(|k| k.name() == name)
     }
 
@@ -50,20 +58,21 @@ impl Kind {
         let peers = root.join("bench/peers");
         let program = match self {
             Kind::Hadal => crate::target(root).join("release/hadal-bench"),
-            Kind::Torch | Kind::TorchCompile => root.join(".venv/bin/python"),
+            Kind::Torch | Kind::TorchCompile | Kind::OnnxRuntime => root.join(".venv/bin/python"),
             Kind::Candle => peers.join("candle/target/release/candle-peer"),
             Kind::Burn => peers.join("burn/target/release/burn-peer"),
+            Kind::Loop => peers.join("loop/target/release/loop-peer"),
         };
         if !program.is_file() {
             return None;
         }
         let mut command = Command::new(program);
-        if matches!(self, Kind::Torch | Kind::TorchCompile) {
-            command.arg(peers.join("torch_bench.py"));
-        }
-        if self == Kind::TorchCompile {
-            command.arg("--compile");
-        }
+        match self {
+            Kind::Torch => command.arg(peers.join("torch_bench.py")),
+            Kind::TorchCompile => command.arg(peers.join("torch_bench.py")).arg("--compile"),
+            Kind::OnnxRuntime => command.arg(peers.join("onnx_bench.py")),
+            Kind::Hadal | Kind::Candle | Kind::Burn | Kind::Loop => &mut command,
+        };
         Some(command)
     }
 
@@ -101,7 +110,7 @@ impl Kind {
 }
 
 fn error_of(answer: &Value) -> String {
-    answer.get("error").and_then(Value::as_str).unwrap_or("an answer without times").to_owned()
+    answer.get("error").and_then(Value::as_str).unwrap_or("an answer without what was asked for").to_owned()
 }
 
 /// What a run of a workload answered.
@@ -147,6 +156,15 @@ impl Server {
         writeln!(self.input, "{line}").and_then(|()| self.input.flush()).map_err(|e| e.to_string())?;
         let answer = self.lines.recv_timeout(PATIENCE).map_err(|e| e.to_string())?;
         serde_json::from_str(&answer).map_err(|e| format!("{e}: {answer}"))
+    }
+
+    /// Prepares a workload, warms up, and returns summaries of what it computed.
+    pub fn check(&mut self, workload: &str) -> Result<Value, String> {
+        let mut all = self.ask(&format!("CHECK {workload}"))?;
+        match all.get_mut("outputs") {
+            Some(outputs) => Ok(outputs.take()),
+            None => Err(error_of(&all)),
+        }
     }
 
     /// Runs a workload.

@@ -2,7 +2,7 @@
 //! all of them.
 
 use super::contender::{Kind, Server};
-use super::{Options, report};
+use super::{Options, outputs, report};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -25,11 +25,13 @@ pub struct Measured {
     pub peak: u64,
     /// Nodes of the graph, where it is counted.
     pub nodes: Option<u64>,
+    /// What the workload has to do, as Hadal's contender states it.
+    pub work: Value,
 }
 
 impl Measured {
     fn new(kind: Kind) -> Measured {
-        Measured { kind, ms: Ok(Vec::new()), fresh: 0, peak: 0, nodes: None }
+        Measured { kind, ms: Ok(Vec::new()), fresh: 0, peak: 0, nodes: None, work: Value::Null }
     }
     /// Least and median.
     pub fn best_and_median(&self) -> Option<(f64, f64)> {
@@ -47,6 +49,26 @@ pub struct Row {
     pub workload: String,
     /// All contenders that know it, Hadal first.
     pub measured: Vec<Measured>,
+    /// Why nothing was timed: the outputs differ.
+    pub refused: Option<String>,
+}
+
+impl Row {
+    /// The best time and the median of a contender.
+    pub fn of(&self, kind: Kind) -> Option<(f64, f64)> {
+        self.measured.iter().find(|m| m.kind == kind).and_then(Measured::best_and_median)
+    }
+    /// The fastest peer, by its best time.
+    pub fn best_peer(&self) -> Option<(Kind, (f64, f64))> {
+        let peers = Kind::PEERS.into_iter().filter_map(|k| Some((k, self.of(k)?)));
+        peers.min_by(|a, b| a.1.0.total_cmp(&b.1.0))
+    }
+}
+
+/// The mean of ratios; `None` of nothing.
+pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
+    let sum: f64 = ratios.iter().map(|r| r.ln()).sum();
+    (!ratios.is_empty()).then(|| (sum / ratios.len() as f64).exp())
 }
 
 /// All workloads on one number of threads.
@@ -122,27 +144,62 @@ pub fn all(root: &Path, options: &Options) -> Result<Results, String> {
         drop(servers);
         // Others may have used the machine the first time.
         let ceiling = larger(&ceiling, &Kind::Hadal.ask(root, threads, "ceiling")?);
-        results.tables.push(Table { threads, ceiling, rows });
+        let table = Table { threads, ceiling, rows };
+        println!("{}", report::summary_line(&table));
+        results.tables.push(table);
     }
     Ok(results)
 }
 
-/// Lets the contenders take turns on a workload.
+/// Lets the contenders take turns on a workload, once they have computed the same.
 fn turns(workload: &str, servers: &mut [&mut (Kind, Server)], options: &Options) -> Row {
-    let turn_ms = if options.quick { 50.0 } else { 330.0 };
-    let mut measured = Vec::new();
-    let mut reps = Vec::new();
+    let mut row = compared(workload, servers);
+    if row.refused.is_none() {
+        timed(workload, servers, options, &mut row.measured);
+    }
+    for s in servers.iter_mut() {
+        s.1.free(workload);
+    }
+    row
+}
+
+/// Prepares the contenders and compares their outputs with the first one's.
+fn compared(workload: &str, servers: &mut [&mut (Kind, Server)]) -> Row {
+    let mut row = Row { workload: workload.to_owned(), measured: Vec::new(), refused: None };
+    let mut reference: Option<(Kind, Value)> = None;
     for (kind, server) in servers.iter_mut().map(|s| (s.0, &mut s.1)) {
-        // Prepares, warms up, and says how long one repetition takes.
         let mut m = Measured::new(kind);
-        reps.push(match server.run(workload, 1) {
+        match (server.check(workload), &reference) {
+            (Err(e), _) => m.ms = Err(e),
+            (Ok(outputs), None) => reference = Some((kind, outputs)),
+            (Ok(outputs), Some((first, expected))) => {
+                if let Some(what) = outputs::difference(workload, expected, &outputs) {
+                    row.refused.get_or_insert(format!("{} and {} differ: {what}", first.name(), kind.name()));
+                }
+            }
+        }
+        row.measured.push(m);
+    }
+    row
+}
+
+/// The turns.
+fn timed(workload: &str, servers: &mut [&mut (Kind, Server)], options: &Options, measured: &mut [Measured]) {
+    let turn_ms = if options.quick { 50.0 } else { 330.0 };
+    let mut reps = Vec::new();
+    for (server, m) in servers.iter_mut().zip(measured.iter_mut()) {
+        if m.ms.is_err() {
+            reps.push(0);
+            continue;
+        }
+        // Says how long one repetition takes.
+        reps.push(match server.1.run(workload, 1) {
             Ok(first) => options.reps.unwrap_or((turn_ms / first.ms[0]).clamp(1.0, 1000.0) as usize),
             Err(e) => {
                 m.ms = Err(e);
                 0
             }
         });
-        measured.push(m);
     }
     let n = servers.len();
     for round in 0..options.rounds {
@@ -159,20 +216,19 @@ fn turns(workload: &str, servers: &mut [&mut (Kind, Server)], options: &Options)
                     m.fresh += number("fresh").unwrap_or(0);
                     m.peak = m.peak.max(number("peak").unwrap_or(0));
                     m.nodes = number("nodes");
+                    m.work = answer.all.get("work").cloned().unwrap_or_default();
                 }
                 Err(e) => m.ms = Err(e),
             }
         }
     }
-    for s in servers.iter_mut() {
-        s.1.free(workload);
-    }
-    Row { workload: workload.to_owned(), measured }
 }
 
 /// Starts each contender several times, in turns, after one start that is not counted.
 fn first_steps(root: &Path, known: &[(Kind, Value)], threads: usize, options: &Options) -> Row {
-    let mut measured: Vec<Measured> = known.iter().map(|(kind, _)| Measured::new(*kind)).collect();
+    let trains = |setup: &Value| names(setup).iter().any(|n| n == "lenet_step");
+    let able = known.iter().filter(|(_, setup)| trains(setup));
+    let mut measured: Vec<Measured> = able.map(|(kind, _)| Measured::new(*kind)).collect();
     let tries = if options.quick { 2 } else { 11 };
     for round in 0..tries {
         for m in &mut measured {
@@ -189,7 +245,7 @@ fn first_steps(root: &Path, known: &[(Kind, Value)], threads: usize, options: &O
             }
         }
     }
-    Row { workload: FIRST_STEP.to_owned(), measured }
+    Row { workload: FIRST_STEP.to_owned(), measured, refused: None }
 }
 
 /// Field by field the larger number.
@@ -225,6 +281,8 @@ mod tests {
         assert_eq!(m.best_and_median(), Some((1.0, 2.5)));
         m.ms = Ok(Vec::new());
         assert_eq!(m.best_and_median(), None);
+        assert!(geometric_mean(&[0.5, 2.0]).is_some_and(|m| (m - 1.0).abs() < 1e-12));
+        assert_eq!(geometric_mean(&[]), None);
         assert_eq!(
             larger(&json!({"a": 1.0, "b": 3.0}), &json!({"a": 2.0, "b": 1.0})),
             json!({"a": 2.0, "b": 3.0})

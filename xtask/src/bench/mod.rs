@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: Hadal and its peers on the same workloads in one run, taking turns.
 
 mod contender;
+mod file;
 mod machine;
 mod measure;
+mod outputs;
 mod report;
 
 use contender::Kind;
@@ -11,14 +13,21 @@ use std::process::Command;
 
 const HELP: &str = "\
 usage: cargo xtask bench [OPTIONS]
+       cargo xtask bench --compare OLD.json NEW.json
 
   --only W,W       workloads whose names hold one of these words
+  --vs P,P         of torch, compile (torch-compile), onnxruntime, candle, burn, loop (default all that are
+                   installed); --peers is the same
   --threads 1,2    numbers of threads (default 1 and all cores)
   --reps N         repetitions a turn (default: as many as fill a third of a second)
   --rounds N       turns of each contender (default 5)
-  --peers P,P      of torch, torch-compile, candle, burn (default all that are installed)
-  --quick          two short turns, one try of first_step: shows that it works, not how fast
+  --quick          two short turns with all cores, without compiled PyTorch, one try of first_step: shows that it
+                   works and roughly how fast, in a few minutes
+  --json FILE      writes the results as JSON too
   --write          puts the result into docs/benchmarks.md (a whole run only)
+  --compare A B    what has become slower from one file to the other; fails if anything has
+
+Outputs are compared before anything is timed; a workload on which they differ is refused.
 ";
 
 /// What to measure.
@@ -30,15 +39,26 @@ pub struct Options {
     peers: Vec<Kind>,
     quick: bool,
     write: bool,
+    json: Option<String>,
 }
 
 fn parse(args: &[&str]) -> Result<Options, String> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut threads = vec![1, cores];
-    threads.dedup();
-    let peers = Kind::PEERS.to_vec();
-    let mut o =
-        Options { only: Vec::new(), threads, reps: None, rounds: 5, peers, quick: false, write: false };
+    let mut o = Options {
+        only: Vec::new(),
+        threads: Vec::new(),
+        reps: None,
+        rounds: 5,
+        peers: Kind::PEERS.to_vec(),
+        quick: args.contains(&"--quick"),
+        write: false,
+        json: None,
+    };
+    if o.quick {
+        o.rounds = 2;
+        o.threads = vec![cores];
+        o.peers.retain(|k| *k != Kind::TorchCompile);
+    }
     let mut args = args.iter();
     while let Some(&arg) = args.next() {
         let (name, mut given) = match arg.split_once('=') {
@@ -55,16 +75,22 @@ fn parse(args: &[&str]) -> Result<Options, String> {
             "--threads" => o.threads = value()?.split(',').map(number).collect::<Result<_, _>>()?,
             "--reps" => o.reps = Some(number(value()?)?),
             "--rounds" => o.rounds = number(value()?)?,
-            "--peers" => {
+            "--vs" | "--peers" => {
                 let named = value()?.split(',').filter(|p| !p.is_empty());
                 o.peers = named
                     .map(|p| Kind::from_name(p).ok_or(format!("{p}: no such peer\n\n{HELP}")))
                     .collect::<Result<_, _>>()?;
             }
-            "--quick" => (o.quick, o.rounds) = (true, 2),
+            // Seen before: other options may follow or precede it.
+            "--quick" => {}
+            "--json" => o.json = Some(value()?.to_owned()),
             "--write" => o.write = true,
             _ => return Err(format!("unknown option {arg}\n\n{HELP}")),
         }
+    }
+    if o.threads.is_empty() {
+        o.threads = vec![1, cores];
+        o.threads.dedup();
     }
     if o.write && (o.quick || !o.only.is_empty()) {
         return Err("--write states a whole run: leave out --only and --quick".to_owned());
@@ -78,6 +104,10 @@ pub fn run(root: &Path, args: &[&str]) -> Result<(), String> {
         print!("{HELP}");
         return Ok(());
     }
+    if let ["--compare", rest @ ..] = args {
+        let [old, new] = rest else { return Err(format!("--compare needs two files\n\n{HELP}")) };
+        return file::compare_files(old, new);
+    }
     let options = parse(args)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
@@ -88,6 +118,9 @@ pub fn run(root: &Path, args: &[&str]) -> Result<(), String> {
         return Err("hadal-bench does not build".to_owned());
     }
     let results = measure::all(root, &options)?;
+    if let Some(path) = &options.json {
+        file::save(root, path, &results)?;
+    }
     if options.write {
         report::write(root, &results)?;
     }
@@ -108,6 +141,9 @@ mod tests {
         );
         assert_eq!(o.peers, [Kind::Torch, Kind::Burn]);
         assert!(parse(&["--peers="]).unwrap().peers.is_empty());
+        let quick = parse(&["--vs", "compile", "--quick", "--json", "x.json"]).unwrap();
+        assert_eq!((quick.peers, quick.rounds, quick.threads.len()), (vec![Kind::TorchCompile], 2, 1));
+        assert_eq!(quick.json.as_deref(), Some("x.json"));
         for bad in
             [&["--reps"][..], &["--threads", "0"], &["--peers", "x"], &["--fast"], &["--write", "--quick"]]
         {

@@ -2,7 +2,7 @@
 
 use super::contender::Kind;
 use super::machine;
-use super::measure::{Measured, Results, Row};
+use super::measure::{Measured, Results, Row, Table, geometric_mean};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,40 +11,22 @@ const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// What a workload must at least do, in f32: operations and bytes. Outputs and inputs once each.
-fn work(workload: &str) -> Option<Work> {
-    let mib = |n: f64| Work::Bytes(n * (1 << 20) as f64);
-    let conv = 2.0 * (32 * 64 * 56 * 56) as f64 * (64 * 9) as f64;
-    Some(match workload {
-        "matmul_256" => Work::Flops(2.0 * 256f64.powi(3)),
-        "matmul_512" => Work::Flops(2.0 * 512f64.powi(3)),
-        "matmul_1024" => Work::Flops(2.0 * 1024f64.powi(3)),
-        "conv3x3_fwd" => Work::Flops(conv),
-        "conv3x3_fwdbwd" => Work::Flops(3.0 * conv),
-        "chain" => mib(128.0),
-        "softmax_4096x1024" | "layernorm_4096x1024" => mib(32.0),
-        "sum0_4096" | "sum1_4096" => mib(64.0),
-        "depthwise" => Work::Bytes(2.0 * 4.0 * (32 * 96 * 56 * 56) as f64),
-        // Reads parameter, gradient and two moments, writes all but the gradient.
-        "adamw" | "adamw_fused" => Work::Bytes(7.0 * 4.0 * 25e6),
-        _ => return None,
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Work {
-    Flops(f64),
-    Bytes(f64),
-}
-
-/// `GFLOP/s` or `GB/s` of the best time, and its share of what the machine was seen to do.
-fn rate(workload: &str, ms: f64, ceiling: &Value) -> Option<String> {
-    let of = |name: &str| ceiling.get(name).and_then(Value::as_f64);
-    let (rate, unit, most) = match work(workload)? {
-        Work::Flops(n) => (n / ms / 1e6, "GFLOP/s", of("gflops")?),
-        Work::Bytes(n) => (n / ms / 1e6, "GB/s", of("read_gbs")?.max(of("copy_gbs")?)),
-    };
-    Some(format!("{rate:.0} {unit} ({:.0} %)", 100.0 * rate / most))
+/// `GFLOP/s` or `GB/s` of the best time, and its share in percent of what the machine was seen to do.
+fn rate(m: &Measured, ms: f64, ceiling: &Value) -> Option<(String, String)> {
+    let of = |v: &Value, name: &str| v.get(name).and_then(Value::as_f64);
+    let most = |name: &str| of(ceiling, name);
+    let memory = || ["read_gbs", "copy_gbs", "update_gbs"].into_iter().filter_map(most).reduce(f64::max);
+    let (amount, unit, most) = [
+        ("flops", "GFLOP/s", most("gflops")),
+        // A processor without products of bf16 computes them in f32.
+        ("bf16_flops", "GFLOP/s", most("bf16_gflops").filter(|&n| n > 0.0).or(most("gflops"))),
+        ("bytes", "GB/s", memory()),
+    ]
+    .into_iter()
+    .find_map(|(name, unit, most)| Some((of(&m.work, name)?, unit, most?)))?;
+    let rate = amount / ms / 1e6;
+    let digits = usize::from(rate < 10.0);
+    Some((format!("{rate:.digits$} {unit}"), format!("{:.0} %", 100.0 * rate / most)))
 }
 
 /// A time with three digits.
@@ -83,60 +65,87 @@ struct Ratios {
 }
 
 fn ratios(row: &Row) -> Ratios {
-    let of = |kind| row.measured.iter().find(|m| m.kind == kind).and_then(Measured::best_and_median);
     let none = || "–".to_owned();
-    let Some(hadal) = of(Kind::Hadal) else { return Ratios { torch: none(), peer: none() } };
-    let peers = Kind::PEERS.into_iter().filter_map(|k| Some((k, of(k)?)));
-    let best = peers.min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let Some(hadal) = row.of(Kind::Hadal) else { return Ratios { torch: none(), peer: none() } };
     Ratios {
-        torch: of(Kind::Torch).map_or_else(none, |t| ratio(hadal, t)),
-        peer: best.map_or_else(none, |(k, t)| format!("{} {}", ratio(hadal, t), k.name())),
+        torch: row.of(Kind::Torch).map_or_else(none, |t| ratio(hadal, t)),
+        peer: row.best_peer().map_or_else(none, |(k, t)| format!("{} {}", ratio(hadal, t), k.name())),
     }
 }
 
 /// What is known of Hadal beyond times.
-fn remark(row: &Row, ceiling: &Value) -> String {
-    let Some(m) = row.measured.iter().find(|m| m.kind == Kind::Hadal) else { return String::new() };
-    let Some((best, median)) = m.best_and_median() else {
-        return m.ms.as_ref().err().cloned().unwrap_or_default();
-    };
-    let mut parts = Vec::new();
-    parts.extend(rate(&row.workload, best, ceiling));
+struct Remarks {
+    rate: String,
+    share: String,
+    memory: String,
+}
+
+fn remarks(row: &Row, ceiling: &Value) -> Remarks {
+    let mut r = Remarks { rate: String::new(), share: String::new(), memory: String::new() };
+    let Some(m) = row.measured.iter().find(|m| m.kind == Kind::Hadal) else { return r };
+    let Some((best, median)) = m.best_and_median() else { return r };
     if let Some(n) = m.nodes {
         let per = |t: f64| t * 1e6 / n as f64;
-        parts.push(format!("{:.0} / {:.0} ns a node, {n} nodes", per(best), per(median)));
+        r.rate = format!("{:.0} / {:.0} ns a node, {n} nodes", per(best), per(median));
     } else if m.peak > 0 {
-        parts.push(format!("peak {:.0} MiB", m.peak as f64 / (1 << 20) as f64));
+        r.memory = format!("{:.0} MiB", m.peak as f64 / (1 << 20) as f64);
+    }
+    if let Some((rate, share)) = rate(m, best, ceiling) {
+        (r.rate, r.share) = (rate, share);
     }
     if m.fresh > 0 {
-        parts.push(format!("fresh memory in a steady state: {} bytes", m.fresh));
+        let comma = if r.memory.is_empty() { "" } else { ", " };
+        let _ = write!(r.memory, "{comma}fresh in a steady state: {} bytes", m.fresh);
     }
-    parts.join(", ")
+    r
+}
+
+/// Geometric means of the ratios of a table, by best times.
+pub fn summary_line(table: &Table) -> String {
+    let mean = |f: &dyn Fn(&Row) -> Option<f64>| {
+        let ratios: Vec<f64> = table.rows.iter().filter_map(|r| Some(r.of(Kind::Hadal)?.0 / f(r)?)).collect();
+        let behind = ratios.iter().filter(|r| **r > 1.0).count();
+        geometric_mean(&ratios)
+            .map_or_else(|| "–".to_owned(), |m| format!("{m:.2} ({behind} of {} rows above 1)", ratios.len()))
+    };
+    format!(
+        "Geometric mean of hadal : torch {}, of hadal : best peer {}",
+        mean(&|r| Some(r.of(Kind::Torch)?.0)),
+        mean(&|r| Some(r.best_peer()?.1.0))
+    )
 }
 
 /// The machine's ceiling in a line.
 pub fn ceiling_line(threads: usize, ceiling: &Value) -> String {
     let of = |name: &str| ceiling.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
     format!(
-        "{threads} thread{}: peak {:.0} GFLOP/s in f32, reading {:.1} GB/s, copying {:.1} GB/s (read and written), \
-         fresh memory {:.1} GB/s",
+        "{threads} thread{}: peak {:.0} GFLOP/s in f32, {:.0} in bf16, reading {:.1} GB/s, copying {:.1} GB/s (read \
+         and written), updating in place {:.1} GB/s (four streams read, three of them written), fresh memory {:.1} GB/s",
         if threads == 1 { "" } else { "s" },
         of("gflops"),
+        of("bf16_gflops"),
         of("read_gbs"),
         of("copy_gbs"),
+        of("update_gbs"),
         of("fresh_gbs")
     )
 }
 
 /// A workload in a line, for the terminal.
 pub fn row_line(row: &Row, ceiling: &Value) -> String {
-    let r = ratios(row);
+    if let Some(why) = &row.refused {
+        return format!("  {:<28} refused: {why}", row.workload);
+    }
+    let (r, more) = (ratios(row), remarks(row, ceiling));
     let times: Vec<_> = row.measured.iter().map(|m| format!("{} {}", m.kind.name(), cell(Some(m)))).collect();
-    let mut line = format!("  {:<20} {}", row.workload, times.join("   "));
-    let _ =
-        write!(line, "\n  {:<20} torch {}   best peer {}   {}", "", r.torch, r.peer, remark(row, ceiling));
+    let mut line = format!("  {:<28} {}", row.workload, times.join("   "));
+    let _ = write!(
+        line,
+        "\n  {:<28} torch {}   best peer {}   {} {} {}",
+        "", r.torch, r.peer, more.rate, more.share, more.memory
+    );
     for (kind, e) in row.measured.iter().filter_map(|m| Some((m.kind, m.ms.as_ref().err()?))) {
-        let _ = write!(line, "\n  {:<20} {} failed: {e}", "", kind.name());
+        let _ = write!(line, "\n  {:<28} {} failed: {e}", "", kind.name());
     }
     line
 }
@@ -160,28 +169,41 @@ fn section(machine: &[(&str, String)], results: &Results) -> String {
         let _ = writeln!(out, "{}.\n", ceiling_line(table.threads, &table.ceiling));
         let names: Vec<&str> = peers.iter().map(|k| k.name()).collect();
         let joined = names.iter().map(|n| format!("{n} | ")).collect::<String>();
-        let _ = writeln!(out, "| workload | hadal | {joined}hadal : torch | hadal : best peer | hadal |");
-        let _ = writeln!(out, "|---|---|{}---|---|---|", "---|".repeat(peers.len()));
+        let _ = writeln!(
+            out,
+            "| workload | hadal | {joined}hadal : torch | hadal : best peer | rate | of ceiling | memory |"
+        );
+        let _ = writeln!(out, "|---|---|{}---|---|---|---|---|", "---|".repeat(peers.len()));
         for row in &table.rows {
             let of = |kind: Kind| cell(row.measured.iter().find(|m| m.kind == kind));
             let peers: String = peers.iter().map(|k| format!("{} | ", of(*k))).collect();
-            let r = ratios(row);
+            let (r, more) = (ratios(row), remarks(row, &table.ceiling));
             let _ = writeln!(
                 out,
-                "| `{}` | {} | {peers}{} | {} | {} |",
+                "| `{}` | {} | {peers}{} | {} | {} | {} | {} |",
                 row.workload,
                 of(Kind::Hadal),
                 r.torch,
                 r.peer,
-                remark(row, &table.ceiling)
+                more.rate,
+                more.share,
+                more.memory
             );
         }
+        let _ = writeln!(out, "\n{}.", summary_line(table));
     }
     let failed = results.tables.iter().flat_map(|t| t.rows.iter().map(move |r| (t.threads, r)));
     let failed: Vec<String> = failed
         .flat_map(|(threads, r)| {
+            let refused = r
+                .refused
+                .iter()
+                .map(move |e| format!("- `{}`, {threads} thread(s), refused: {e}", r.workload));
             let of_row = r.measured.iter().filter_map(|m| Some((m.kind, m.ms.as_ref().err()?)));
-            of_row.map(move |(k, e)| format!("- `{}`, {threads} thread(s), {}: {e}", r.workload, k.name()))
+            refused.chain(
+                of_row
+                    .map(move |(k, e)| format!("- `{}`, {threads} thread(s), {}: {e}", r.workload, k.name())),
+            )
         })
         .collect();
     if !failed.is_empty() {
@@ -209,12 +231,18 @@ fn replace(page: &str, section: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measure::Table;
     use super::*;
     use serde_json::json;
 
     fn measured(kind: Kind, ms: &[f64]) -> Measured {
-        Measured { kind, ms: Ok(ms.to_vec()), fresh: 0, peak: 3 << 20, nodes: None }
+        Measured {
+            kind,
+            ms: Ok(ms.to_vec()),
+            fresh: 0,
+            peak: 3 << 20,
+            nodes: None,
+            work: json!({"flops": 2.0 * 1024f64.powi(3)}),
+        }
     }
 
     fn results() -> Results {
@@ -227,9 +255,19 @@ mod tests {
                 measured(Kind::Burn, &[16.0, 18.0]),
                 failed,
             ],
+            refused: None,
         };
-        let graph = Measured { nodes: Some(100), fresh: 64, ..measured(Kind::Hadal, &[0.05]) };
-        let rows = vec![row, Row { workload: "graph_cost".to_owned(), measured: vec![graph] }];
+        let graph =
+            Measured { nodes: Some(100), fresh: 64, work: Value::Null, ..measured(Kind::Hadal, &[0.05]) };
+        let rows = vec![
+            row,
+            Row { workload: "graph_cost".to_owned(), measured: vec![graph], refused: None },
+            Row {
+                workload: "sum0".to_owned(),
+                measured: Vec::new(),
+                refused: Some("burn differs".to_owned()),
+            },
+        ];
         let ceiling = json!({"gflops": 400.0, "read_gbs": 30.0, "copy_gbs": 20.0, "fresh_gbs": 2.0});
         let contenders =
             [Kind::Hadal, Kind::Torch, Kind::Burn, Kind::Candle].map(|k| (k, "1.0".to_owned())).to_vec();
@@ -243,9 +281,11 @@ mod tests {
         for line in [
             "| date | 2026-11-21 |",
             "| torch-compile | not measured: not installed |",
-            "| `matmul_1024` | 10.0 / 11.5 | 20.0 / 20.0 | 16.0 / 17.0 | failed | 0.50 (0.57) | 0.62 (0.68) burn | 215 GFLOP/s (54 %), peak 3 MiB |",
-            "| `graph_cost` | 0.0500 / 0.0500 | – | – | – | – | – | 500 / 500 ns a node, 100 nodes, fresh memory in a steady state: 64 bytes |",
+            "| `matmul_1024` | 10.0 / 11.5 | 20.0 / 20.0 | 16.0 / 17.0 | failed | 0.50 (0.57) | 0.62 (0.68) burn | 215 GFLOP/s | 54 % | 3 MiB |",
+            "| `graph_cost` | 0.0500 / 0.0500 | – | – | – | – | – | 500 / 500 ns a node, 100 nodes |  | fresh in a steady state: 64 bytes |",
             "- `matmul_1024`, 2 thread(s), candle: no memory",
+            "- `sum0`, 2 thread(s), refused: burn differs",
+            "Geometric mean of hadal : torch 0.50 (0 of 1 rows above 1), of hadal : best peer 0.62 (0 of 1 rows above 1).",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -6,8 +6,15 @@ use hadal_nn::{
 use hadal_tensor::Tensor;
 
 /// Expansion, channels, blocks, stride of the first block: the rows of the paper's table.
-const STAGES: [(usize, usize, usize, usize); 7] =
-    [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
 
 /// MobileNetV2 for images `[n, 3, h, w]`.
 #[derive(Module)]

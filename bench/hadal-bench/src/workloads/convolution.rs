@@ -124,7 +124,9 @@ impl Conv {
     }
     /// Forward and both gradients.
     fn both(self) -> Workload {
-        let run = Workload::both(vec![self.x(), self.weight()], self.cotangent(), move |t| self.apply(&t[0], &t[1]));
+        let run = Workload::both(vec![self.x(), self.weight()], self.cotangent(), move |t| {
+            self.apply(&t[0], &t[1])
+        });
         self.count(run, 3)
     }
     /// One gradient.

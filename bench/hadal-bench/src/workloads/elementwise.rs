@@ -26,8 +26,10 @@ pub const ROWS: &[Row] = &[
     ("layernorm_fwdbwd", || {
         let inputs =
             vec![data("x", [4096, 1024]), weight("norm.weight", [1024]), weight("norm.bias", [1024])];
-        Workload::both(inputs, data("g", [4096, 1024]), |t| t[0].layer_norm(&[1024], Some(&t[1]), Some(&t[2]), 1e-5))
-            .moves(4 << 22)
+        Workload::both(inputs, data("g", [4096, 1024]), |t| {
+            t[0].layer_norm(&[1024], Some(&t[1]), Some(&t[2]), 1e-5)
+        })
+        .moves(4 << 22)
     }),
     ("sum0_4096", || sum(0)),
     ("sum1_4096", || sum(1)),
@@ -52,7 +54,8 @@ pub const ROWS: &[Row] = &[
         let (table, tokens) = (data("table", [30_000, 256]), index("tokens", [64, 128], 30_000));
         let g = data("g", [64, 128, 256]);
         // Rows in and out, gradients of rows in, a dense gradient out.
-        Workload::both(vec![table], g, move |t| t[0].embedding(&tokens)).moves(3 * 64 * 128 * 256 + 30_000 * 256)
+        Workload::both(vec![table], g, move |t| t[0].embedding(&tokens))
+            .moves(3 * 64 * 128 * 256 + 30_000 * 256)
     }),
     // The second name is PyTorch's other way of doing the same.
     ("adamw", adamw),

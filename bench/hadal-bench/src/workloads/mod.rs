@@ -86,7 +86,11 @@ impl Workload {
     }
 
     /// Evaluates only the gradients.
-    fn backward(inputs: Vec<Tensor>, cotangent: Tensor, f: impl Fn(&[Tensor]) -> Tensor + 'static) -> Workload {
+    fn backward(
+        inputs: Vec<Tensor>,
+        cotangent: Tensor,
+        f: impl Fn(&[Tensor]) -> Tensor + 'static,
+    ) -> Workload {
         let inputs: Vec<Tensor> = inputs.iter().map(Tensor::requires_grad).collect();
         Workload::new(move || {
             let grads = gradients(&f(&inputs), &cotangent, &inputs)?;

@@ -38,7 +38,8 @@ pub const ROWS: &[Row] = &[
     ("sdpa_fwdbwd", || {
         let inputs = ["q", "k", "v"].map(|name| data(name, HEADS));
         // Four products of the same size in the backward pass, two in the forward pass.
-        Workload::both(inputs.to_vec(), data("g", HEADS), |t| attention(&t[0], &t[1], &t[2])).flops(3.0 * ATTENTION)
+        Workload::both(inputs.to_vec(), data("g", HEADS), |t| attention(&t[0], &t[1], &t[2]))
+            .flops(3.0 * ATTENTION)
     }),
 ];
 
