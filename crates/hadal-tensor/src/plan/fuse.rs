@@ -12,6 +12,7 @@
 //! backward kernel that uses it.
 
 use super::collect::{Graph, Kind};
+use super::remat::rematerialise;
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::SmallVec;
 
@@ -30,7 +31,10 @@ pub struct Units {
 pub const NONE: u32 = u32::MAX;
 
 pub fn fuse(graph: &mut Graph, enabled: bool) -> Units {
-    let stages = if enabled { stages(graph) } else { Vec::new() };
+    let mut stages = if enabled { self::stages(graph) } else { Vec::new() };
+    if enabled && rematerialise(graph, &stages) {
+        stages = self::stages(graph);
+    }
     let mut groups = Groups { parent: Vec::new(), info: Vec::new() };
     let mut group_of = vec![NONE; graph.nodes.len()];
     if enabled {

@@ -7,6 +7,7 @@ mod exec;
 mod fuse;
 mod order;
 mod profile;
+mod remat;
 
 pub(crate) use exec::{copy, given_away};
 
