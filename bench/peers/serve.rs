@@ -4,13 +4,23 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-/// What a workload's preparation returns: the function that is timed.
-pub type Timed = Box<dyn FnMut() -> Result<(), String>>;
+#[path = "fill.rs"]
+pub mod fill;
 
-pub const WORKLOADS: &[&str] = &[
-    "matmul_256", "matmul_512", "matmul_1024", "chain", "softmax_4096x1024", "layernorm_4096x1024", "sum0_4096",
-    "sum1_4096", "conv3x3_fwd", "conv3x3_fwdbwd", "depthwise", "mlp_step", "lenet_step", "adamw", "small_graph",
-];
+/// An output whose numbers can be looked at, which is not timed.
+pub trait Numbers {
+    /// As f32 in row-major order; `None` where this contender keeps them in another layout.
+    fn numbers(&self) -> Result<Option<Vec<f32>>, String>;
+}
+
+/// What a repetition has computed.
+pub type Outputs = Vec<Box<dyn Numbers>>;
+
+/// What a workload's preparation returns: the function that is timed.
+pub type Timed = Box<dyn FnMut() -> Result<Outputs, String>>;
+
+/// Runs that are not timed. The outputs of the first and the last of them are compared.
+pub const WARM_UPS: usize = 3;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 extern "C" {
@@ -45,38 +55,61 @@ struct Server {
 }
 
 impl Server {
-    fn measure(&mut self, workload: &str, reps: usize) -> Result<Vec<f64>, String> {
-        if !self.ready.contains_key(workload) {
-            let mut f = (self.prepare)(workload)?;
-            for _ in 0..3 {
-                f()?;
+    fn made(&mut self, workload: &str) -> Result<Vec<String>, String> {
+        let mut f = (self.prepare)(workload)?;
+        let mut summaries = Vec::new();
+        for i in 0..WARM_UPS {
+            let outputs = f()?;
+            if i == 0 || i + 1 == WARM_UPS {
+                for output in &outputs {
+                    summaries.push(output.numbers()?.map_or("null".into(), |v| fill::summary(&v)));
+                }
             }
-            self.ready.insert(workload.to_string(), f);
+        }
+        self.ready.insert(workload.to_string(), f);
+        Ok(summaries)
+    }
+
+    fn measure(&mut self, workload: &str, reps: usize) -> Result<String, String> {
+        if !self.ready.contains_key(workload) {
+            self.made(workload)?;
         }
         let f = self.ready.get_mut(workload).ok_or("not prepared")?;
         let mut ms = Vec::with_capacity(reps);
         for _ in 0..reps {
             let start = Instant::now();
-            f()?;
-            ms.push(start.elapsed().as_secs_f64() * 1e3);
+            drop(f()?);
+            ms.push(format!("{:.6}", start.elapsed().as_secs_f64() * 1e3));
         }
-        Ok(ms)
+        Ok(format!(r#""ms": [{}]"#, ms.join(", ")))
+    }
+
+    /// One answer; a panic is an error of this workload alone.
+    fn answer(&mut self, workload: &str, f: impl FnOnce(&mut Self) -> Result<String, String>) -> String {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(self)));
+        let workload = escape(workload);
+        match caught.unwrap_or_else(|_| Err("panicked".into())) {
+            Ok(fields) => format!(r#"{{"workload": "{workload}", {fields}}}"#),
+            Err(e) => format!(r#"{{"workload": "{workload}", "error": "{}"}}"#, escape(&e)),
+        }
+    }
+
+    fn check(&mut self, workload: &str) -> String {
+        self.answer(workload, |s| Ok(format!(r#""outputs": [{}]"#, s.made(workload)?.join(", "))))
     }
 
     fn run(&mut self, workload: &str, reps: usize) -> String {
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.measure(workload, reps)));
-        match caught.unwrap_or_else(|_| Err("panicked".into())) {
-            Ok(ms) => {
-                let ms: Vec<String> = ms.iter().map(|m| format!("{m:.6}")).collect();
-                format!(r#"{{"workload": "{}", "ms": [{}]}}"#, escape(workload), ms.join(", "))
-            }
-            Err(e) => format!(r#"{{"workload": "{}", "error": "{}"}}"#, escape(workload), escape(&e)),
-        }
+        self.answer(workload, |s| s.measure(workload, reps))
     }
 }
 
-/// `NAME [--threads N] [--return-memory] setup | serve | first_step | run WORKLOAD REPS`
-pub fn main(name: &str, versions: &[(&str, &str)], prepare: fn(&str) -> Result<Timed, String>) {
+/// `NAME [--threads N] [--return-memory] setup | serve | first_step | check WORKLOAD | run WORKLOAD REPS`
+pub fn main(
+    name: &str,
+    versions: &[(&str, &str)],
+    workloads: &[&str],
+    prepare: fn(&str) -> Result<Timed, String>,
+) {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let mut keep = true;
     args.retain(|a| {
@@ -98,7 +131,7 @@ pub fn main(name: &str, versions: &[(&str, &str)], prepare: fn(&str) -> Result<T
     match words.as_slice() {
         ["setup"] => {
             let v: Vec<String> = versions.iter().map(|(k, v)| format!(r#""{k}": "{v}""#)).collect();
-            let w: Vec<String> = WORKLOADS.iter().map(|w| format!(r#""{w}""#)).collect();
+            let w: Vec<String> = workloads.iter().map(|w| format!(r#""{w}""#)).collect();
             say(&format!(
                 r#"{{"name": "{name}", "versions": {{{}}}, "workloads": [{}]}}"#,
                 v.join(", "),
@@ -106,9 +139,10 @@ pub fn main(name: &str, versions: &[(&str, &str)], prepare: fn(&str) -> Result<T
             ));
         }
         ["first_step"] => match (server.prepare)("lenet_step").and_then(|mut f| f()) {
-            Ok(()) => say(r#"{"workload": "first_step", "done": true}"#),
+            Ok(_) => say(r#"{"workload": "first_step", "done": true}"#),
             Err(e) => say(&format!(r#"{{"workload": "first_step", "error": "{}"}}"#, escape(&e))),
         },
+        ["check", workload] => say(&server.check(workload)),
         ["run", workload, reps] => say(&server.run(workload, reps.parse().unwrap_or(1))),
         ["serve"] => {
             for line in std::io::stdin().lock().lines() {
@@ -121,15 +155,18 @@ pub fn main(name: &str, versions: &[(&str, &str)], prepare: fn(&str) -> Result<T
                         server.ready.remove(*workload);
                         say(&format!(r#"{{"workload": "{}", "freed": true}}"#, escape(workload)));
                     }
+                    ["CHECK", workload] => say(&server.check(workload)),
                     ["RUN", workload, reps] if reps.parse::<usize>().is_ok() => {
                         say(&server.run(workload, reps.parse().unwrap_or(1)));
                     }
-                    _ => say(r#"{"error": "expected: RUN <workload> <reps> | FREE <workload> | QUIT"}"#),
+                    _ => say(r#"{"error": "expected: CHECK <workload> | RUN <workload> <reps> | FREE <workload> | QUIT"}"#),
                 }
             }
         }
         _ => {
-            eprintln!("usage: {name} [--threads N] [--return-memory] setup | serve | first_step | run WORKLOAD REPS");
+            eprintln!(
+                "usage: {name} [--threads N] [--return-memory] setup | serve | first_step | check WORKLOAD | run WORKLOAD REPS"
+            );
             std::process::exit(2);
         }
     }
