@@ -51,7 +51,11 @@ impl ModelOptions {
         if all.clone().any(|&n| n == 0 || n > limit)
             || self.in_channels.saturating_mul(self.height).saturating_mul(self.width) > limit
         {
-            return Err(Error::new(ErrorKind::Value, "build", format!("a model for {self:?}"))
+            let message = format!(
+                "a model for {} x {} x {} values in {} classes, hidden layers {:?}",
+                self.in_channels, self.height, self.width, self.classes, self.hidden
+            );
+            return Err(Error::new(ErrorKind::Value, "build", message)
                 .help("every size must be at least 1, and a layer at most 2^28 wide"));
         }
         Ok(())
@@ -166,6 +170,11 @@ mod tests {
         ] {
             assert!(build("mlp", &o, &Init::new(0)).is_err(), "{o:?}");
         }
+        let none = ModelOptions { classes: 0, ..Default::default() };
+        assert_eq!(
+            build("mlp", &none, &Init::new(0)).err().unwrap().message(),
+            "a model for 1 x 28 x 28 values in 0 classes, hidden layers [256]"
+        );
         let small = ModelOptions { height: 11, ..Default::default() };
         let e = build("lenet", &small, &Init::new(0)).err().unwrap();
         assert!(e.to_string().contains("at least 12 x 12"), "{e}");

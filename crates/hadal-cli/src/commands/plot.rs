@@ -46,6 +46,10 @@ fn curves(path: &Path) -> Result<RunCurves> {
         return Err(Failure::new(format!("there is no run folder {}", path.display()))
             .help("name folders that hadal train has made; by default they are under runs/"));
     }
+    if !path.join("metrics.jsonl").exists() {
+        return Err(Failure::new(format!("{} is not a run's folder: it has no metrics.jsonl", path.display()))
+            .help("name folders that hadal train has made; by default they are under runs/"));
+    }
     let curves = Run::curves(path)?;
     if curves.train_loss.is_empty() {
         return Err(Failure::new(format!("{} has no complete epoch to draw", path.display()))

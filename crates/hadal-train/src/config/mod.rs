@@ -322,6 +322,10 @@ impl Config {
         for s in settings {
             apply(&mut config, s)?;
         }
+        // `LeNet` is accepted; files and folders get the one name it has.
+        if let Ok(known) = hadal_zoo::model(&config.model) {
+            config.model = known.name.to_owned();
+        }
         Ok(config)
     }
 

@@ -3,7 +3,7 @@
 /// Settings of a model that differ from [`Config::default`](super::Config::default), which is LeNet's.
 /// A model without a recipe takes LeNet's settings.
 pub fn recipe(model: &str) -> &'static [(&'static str, &'static str)] {
-    match model.trim().to_lowercase().replace('_', "-").as_str() {
+    match hadal_zoo::model(model).map_or(model, |m| m.name) {
         "mlp" => &[("epochs", "10"), ("lr", "0.005")],
         "softmax-regression" => &[("epochs", "10"), ("lr", "0.005"), ("augment", "none")],
         // d2l 3.5: SGD at 0.03, batches of 10, three epochs, on its synthetic line.

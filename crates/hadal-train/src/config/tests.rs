@@ -131,3 +131,11 @@ fn every_optimizer_can_be_built() {
         assert!(c.build_optimizer().lr() == c.learning_rate() && c.learning_rate() > 0.0, "{name}");
     }
 }
+
+#[test]
+fn a_model_has_one_name() {
+    let settings = Config::settings_from_toml("model = \"Softmax_Regression\"", "a.toml").unwrap();
+    let config = Config::from_settings(&settings).unwrap();
+    assert_eq!(config.model, "softmax-regression");
+    assert_eq!(config.epochs, 10, "and its recipe");
+}
