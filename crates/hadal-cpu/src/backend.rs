@@ -1,7 +1,7 @@
 //! The CPU as a device: which kernel runs which operation. Each file of kernels says so itself.
 
 use crate::args::internal;
-use crate::{create, glue, index, movement, random, reduce_arg, scan, sort};
+use crate::{attention, create, glue, index, movement, random, reduce_arg, scan, sort};
 use hadal_core::Result;
 use hadal_core::ops::{Arg, Backend, Op, Out, Program};
 use std::ops::ControlFlow;
@@ -34,6 +34,7 @@ impl Backend for Cpu {
 }
 
 fn run<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
+    let out = attention::run_op(op, inputs, out)?;
     let out = glue::run_op(op, inputs, out)?;
     let out = create::run_op(op, inputs, out)?;
     let out = movement::run_op(op, inputs, out)?;

@@ -4,6 +4,7 @@
 //! are bit-identical for any number of threads ([`threads::set_threads`]).
 
 mod args;
+mod attention;
 mod backend;
 mod chunks;
 mod create;

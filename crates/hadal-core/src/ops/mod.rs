@@ -1,9 +1,11 @@
 //! The closed set of primitive operations. Everything else is a composition of them.
 
+mod attention;
 mod geometry;
 mod pointwise;
 mod program;
 
+pub use attention::AttentionOp;
 pub use geometry::{ConvGeometry, PoolGeometry, Window};
 pub use pointwise::{BinaryOp, Kind, UnaryOp, int_floor_div, int_pow, int_remainder};
 pub use program::{Code, Instr, Output, Program, Reg};
@@ -158,6 +160,19 @@ pub enum Op {
     /// The adjoint of [`Op::SumPool`].
     SumPoolGrad(PoolGeometry),
 
+    // Attention. Shapes are described at [`AttentionOp`].
+    /// Inputs queries, keys, values and perhaps a mask. The node is 1-d: the result in the order
+    /// `[b, n, h, e]`, and behind it the logarithms of the scores' exponentials' sums, `[b, h, n]`, which
+    /// the gradient wants.
+    Attention(AttentionOp),
+    /// Gradients of [`Op::Attention`] by queries, keys and values: inputs queries, keys, values, its
+    /// result, the cotangent `[b, h, n, e]`, perhaps the mask. The node is 1-d: the gradients one behind
+    /// the other, in the orders `[b, n, h, d]`, `[b, m, g, d]` and `[b, m, g, e]`.
+    AttentionGrad(AttentionOp),
+    /// Gradient of [`Op::Attention`] by a mask that is added, in the mask's shape: inputs as for
+    /// [`Op::AttentionGrad`].
+    AttentionMaskGrad(AttentionOp),
+
     // Index.
     /// Inputs x, index (i64, same rank): `out[i][j] = x[index[i][j]][j]` for axis 0, and so on.
     Gather(usize),
@@ -221,6 +236,9 @@ impl Op {
             Op::MaxPoolIndex(_) => "max_pool",
             Op::SumPool(_) => "avg_pool",
             Op::SumPoolGrad(_) => "avg_pool_grad",
+            Op::Attention(_) => "scaled_dot_product_attention",
+            Op::AttentionGrad(_) => "scaled_dot_product_attention_grad",
+            Op::AttentionMaskGrad(_) => "scaled_dot_product_attention_mask_grad",
             Op::Gather(_) => "gather",
             Op::Scatter { add: true, .. } => "scatter_add",
             Op::Scatter { .. } => "scatter",
@@ -244,6 +262,9 @@ impl Op {
             }
             // Each of the three reads two of the same three tensors and visits the same products.
             Op::Conv(g) | Op::ConvInputGrad(g) | Op::ConvWeightGrad(g) => g.flops(),
+            Op::Attention(a) => a.flops(inputs, 1, 1),
+            Op::AttentionGrad(a) => a.flops(inputs, 3, 2),
+            Op::AttentionMaskGrad(a) => a.flops(inputs, 1, 1),
             Op::MaxPoolIndex(g) | Op::SumPool(g) => written.saturating_mul(g.taps()),
             Op::SumPoolGrad(g) => read.saturating_mul(g.taps()),
             Op::Scatter { add: true, .. } | Op::IndexAdd(_) => size(inputs.last()),

@@ -12,7 +12,7 @@ mod kernel_x86;
 mod pack;
 pub(crate) mod real;
 pub(crate) mod tables;
-mod vecmat;
+pub(crate) mod vecmat;
 
 pub(crate) use driver::{Operand, pack_panel};
 

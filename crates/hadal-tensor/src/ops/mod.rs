@@ -1,5 +1,6 @@
 //! Operations, a file per class: methods, shape rules and gradients together.
 
+pub(crate) mod attention;
 pub(crate) mod compose;
 pub(crate) mod conv;
 pub(crate) mod create;

@@ -192,7 +192,23 @@ pub fn table(f: &Fixtures) {
         || x.scaled_dot_product_attention(x, x, Some(b), true, None),
         "scaled_dot_product_attention: a mask and is_causal together",
     );
-    row(|| x.scaled_dot_product_attention(x, x, Some(v), false, None), "add: shapes do not broadcast");
+    row(
+        || x.scaled_dot_product_attention(x, x, Some(v), false, None),
+        "scaled_dot_product_attention: a mask of shape [4] does not broadcast to the scores [2, 2]",
+    );
+    let heads = |b: usize, h: usize| Tensor::zeros([b, h, 2, 3], DType::F32);
+    for (q, kv) in [(heads(1, 4), heads(1, 3)), (heads(2, 4), heads(3, 4)), (heads(1, 2), heads(1, 0))] {
+        row(
+            || q.scaled_dot_product_attention(&kv, &kv, None, false, None),
+            "scaled_dot_product_attention: batches do not broadcast, or the number of key heads does not divide \
+             that of query heads",
+        );
+    }
+    let mask = Tensor::ones([3, 2, 2], DType::Bool);
+    row(
+        || heads(1, 4).scaled_dot_product_attention(&heads(1, 4), &heads(1, 4), Some(&mask), false, None),
+        "scaled_dot_product_attention: a mask of shape [3, 2, 2] does not broadcast to the scores [1, 4, 2, 2]",
+    );
     row(|| x.scaled_dot_product_attention(x, x, Some(bad), false, None), POISON);
     row(|| x.scaled_dot_product_attention(bad, x, None, false, None), POISON);
 }

@@ -204,12 +204,46 @@ fn products(r: &mut Rows) {
     r.many("matmul", "einsum", [x(&[2, 3, 4], 51), x(&[4, 3], 52)], |v| {
         einsum("bij,ji->bi", &[&v[0], &v[1]])
     });
-    r.many(
-        "composition",
-        "scaled_dot_product_attention",
-        [x(&[1, 3, 2], 54), x(&[1, 3, 2], 55), x(&[1, 3, 2], 56)],
-        |v| v[0].scaled_dot_product_attention(&v[1], &v[2], None, true, None),
-    );
+    attention(r);
+}
+
+fn attention(r: &mut Rows) {
+    const OP: &str = "scaled_dot_product_attention";
+    let (q, k, v) = (|| x(&[2, 3, 3, 2], 54), || x(&[2, 3, 4, 2], 55), || x(&[2, 3, 4, 3], 56));
+    let plain = |v: &[Tensor], mask: Option<&Tensor>, causal: bool| {
+        v[0].scaled_dot_product_attention(&v[1], &v[2], mask, causal, None)
+    };
+    r.many("composition", OP, [q(), k(), v()], move |v| plain(v, None, false));
+    r.many("composition", OP, [x(&[5, 2], 54), x(&[3, 2], 55), x(&[3, 3], 56)], move |v| {
+        plain(v, None, true)
+    });
+    // Heads that share keys, batches that broadcast.
+    r.many("composition", OP, [x(&[1, 4, 2, 2], 54), x(&[2, 2, 3, 2], 55), x(&[1, 3, 2], 56)], move |v| {
+        plain(v, None, true)
+    });
+    // One of the queries sees no key.
+    r.many("composition", OP, [q(), k(), v()], move |v| {
+        let seen = Tensor::new([[true, false, true, true], [false; 4], [true; 4]]);
+        plain(v, Some(&seen), false)
+    });
+    // Added masks that repeat along none, some and all but one of the dimensions.
+    for mask in [&[2, 3, 3, 4][..], &[3, 1, 4], &[2, 1, 3, 1], &[4]] {
+        r.many("composition", OP, [q(), k(), v(), x(mask, 57)], move |v| plain(v, Some(&v[3]), false));
+    }
+    // One tensor as queries, keys and values.
+    r.one("composition", OP, x(&[2, 3, 4], 58), |x| {
+        x.scaled_dot_product_attention(x, x, None, true, Some(0.6))
+    });
+    // The gradients' own rules.
+    r.many("composition", OP, [q(), k(), v()], move |v| {
+        let inputs = [&v[0], &v[1], &v[2]];
+        let grads = vjp(&plain(v, None, true), &Tensor::ones([2, 3, 3, 3], DType::F64), &inputs).unwrap();
+        grads[0].square().sum(..) + (&grads[1] * &grads[2].sum_keepdim(-1)).sum(..)
+    });
+    r.many("composition", OP, [q(), k(), v(), x(&[3, 1, 4], 57)], move |v| {
+        let y = plain(v, Some(&v[3]), false);
+        vjp(&y, &y.square(), &[&v[3]]).unwrap().remove(0).square()
+    });
 }
 
 fn convolutions(r: &mut Rows) {

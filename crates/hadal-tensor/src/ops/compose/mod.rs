@@ -6,7 +6,7 @@
 //! count as f32.
 
 mod activation;
-mod attention;
+pub(crate) mod attention;
 mod normalize;
 mod numeric;
 mod softmax;
@@ -63,7 +63,10 @@ fn in_float(x: &Tensor, f: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
 
 /// The same for several tensors, in the dtype of the first.
 #[track_caller]
-fn in_float_all<const N: usize>(xs: [&Tensor; N], f: impl FnOnce([Tensor; N]) -> Tensor) -> Tensor {
+pub(crate) fn in_float_all<const N: usize>(
+    xs: [&Tensor; N],
+    f: impl FnOnce([Tensor; N]) -> Tensor,
+) -> Tensor {
     if let Some(bad) = first_bad(&xs) {
         return bad;
     }
