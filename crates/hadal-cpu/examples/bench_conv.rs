@@ -6,6 +6,7 @@
 
 mod harness;
 
+use hadal_core::Buffer;
 use hadal_core::ops::{ConvGeometry, PoolGeometry, Window};
 use hadal_cpu::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
 use hadal_cpu::pool::{max_pool_indices, sum_pool, sum_pool_grad};
@@ -14,6 +15,17 @@ use harness::Harness;
 fn side(input: usize, kernel: usize, stride: usize, pad: usize) -> Window {
     let output = (input + 2 * pad - kernel) / stride + 1;
     Window { input, kernel, stride, pad_lo: pad, pad_hi: pad, dilation: 1, output }
+}
+
+/// Memory as tensors have it.
+fn ramp(n: usize) -> Buffer {
+    let mut buffer = Buffer::new(n * 4);
+    floats(&mut buffer).iter_mut().enumerate().for_each(|(i, v)| *v = (i % 17) as f32 * 0.1 - 0.8);
+    buffer
+}
+
+fn floats(buffer: &mut Buffer) -> &mut [f32] {
+    buffer.as_mut_slice()
 }
 
 /// `batch`, input channels, output channels, groups.
@@ -26,23 +38,24 @@ fn conv(h: &Harness, name: &str, [batch, in_channels, out_channels, groups]: Cha
     }
     let g =
         ConvGeometry { batch, in_channels, out_channels, groups, windows: [Window::UNIT, w, w], spatial: 2 };
-    let ramp = |n: usize| (0..n).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect::<Vec<f32>>();
-    let (x, weight, dy) =
-        (ramp(g.input_shape().numel()), ramp(g.weight_shape().numel()), ramp(g.output_shape().numel()));
-    let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), weight.clone());
+    let sizes = [g.input_shape(), g.weight_shape(), g.output_shape()].map(|s| s.numel());
+    let (mut bx, mut bw, mut by) = (ramp(sizes[0]), ramp(sizes[1]), ramp(sizes[2]));
+    let (mut bdx, mut bdw, mut bdy) = (ramp(sizes[0]), ramp(sizes[1]), ramp(sizes[2]));
+    let (x, weight, dy) = (&*floats(&mut bx), &*floats(&mut bw), &*floats(&mut bdy));
+    let (y, dx, dw) = (floats(&mut by), floats(&mut bdx), floats(&mut bdw));
     let (amount, unit) = if groups == 1 {
         (g.flops() as f64, "GFLOP/s")
     } else {
         ((4 * (x.len() + y.len() + weight.len())) as f64, "GB/s")
     };
     h.report(&passes[0], amount, unit, || {
-        let _ = conv_forward(&x, &weight, &mut y, &g, ConvEpilogue::NONE);
+        let _ = conv_forward(x, weight, y, &g, ConvEpilogue::NONE);
     });
     h.report(&passes[1], amount, unit, || {
-        let _ = conv_input_grad(&dy, &weight, &mut dx, &g, ConvEpilogue::NONE);
+        let _ = conv_input_grad(dy, weight, dx, &g, ConvEpilogue::NONE);
     });
     h.report(&passes[2], amount, unit, || {
-        let _ = conv_weight_grad(&x, &dy, &mut dw, &g);
+        let _ = conv_weight_grad(x, dy, dw, &g);
     });
 }
 

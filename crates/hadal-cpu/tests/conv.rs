@@ -60,6 +60,33 @@ fn geometry(rng: &mut Lcg) -> ConvGeometry {
     }
 }
 
+/// One input channel for each output channel, with the kernels that have loops of their own, and
+/// some that nearly do.
+fn depthwise(rng: &mut Lcg) -> ConvGeometry {
+    let (kernel, stride) = (rng.pick(&[3, 3, 5, 7]), rng.pick(&[1, 1, 2]));
+    let top = rng.pick(&[8, 20, 40]);
+    let side = |rng: &mut Lcg| loop {
+        let input = rng.range(1, top);
+        let (pad_lo, pad_hi) = (rng.range(0, kernel - 1), rng.range(0, kernel));
+        let dilation = if rng.range(0, 9) == 0 { 2 } else { 1 };
+        let room = (input + pad_lo + pad_hi) as isize - (dilation * (kernel - 1) + 1) as isize;
+        if room >= 0 {
+            let most = room as usize / stride + 1;
+            let output = if rng.range(0, 9) == 0 { rng.range(1, most) } else { most };
+            break Window { input, kernel, stride, pad_lo, pad_hi, dilation, output };
+        }
+    };
+    let channels = rng.range(1, 6);
+    ConvGeometry {
+        batch: rng.range(1, 4),
+        in_channels: channels,
+        out_channels: channels * rng.pick(&[1, 1, 2, 3]),
+        groups: channels,
+        windows: [Window::UNIT, side(rng), side(rng)],
+        spatial: 2,
+    }
+}
+
 fn pointwise(rng: &mut Lcg) -> ConvGeometry {
     let (h, w) = (rng.range(1, 9), rng.range(1, 9));
     let side = |n| Window { input: n, output: n, ..Window::UNIT };
@@ -125,28 +152,59 @@ struct Results<T> {
     dw: Vec<T>,
 }
 
+/// What one side's results go through.
+struct Tail<T> {
+    scale: Option<Vec<T>>,
+    bias: Option<Vec<T>>,
+    residual: Option<Vec<T>>,
+}
+
 struct Case<T> {
     g: ConvGeometry,
     x: Vec<T>,
     w: Vec<T>,
     dy: Vec<T>,
-    bias: Option<(Vec<T>, Vec<T>)>,
+    /// For the forward pass and for the input gradient.
+    tails: [Tail<T>; 2],
     relu: bool,
+    /// Whether the epilogue ends with a function, which doubles and adds a part of the place.
+    map: bool,
+}
+
+/// The part of a place that the test's map adds.
+fn place_part(at: usize) -> f64 {
+    (at % 7) as f64 / 8.0
+}
+
+fn map<T: ConvElement>(at: usize, values: &mut [T]) {
+    for (i, v) in values.iter_mut().enumerate() {
+        *v = T::from_f64(2.0 * v.to_f64() + place_part(at + i));
+    }
 }
 
 impl<T: ConvElement> Case<T> {
     fn random(rng: &mut Lcg, g: ConvGeometry) -> Self {
-        let mut vec = |n: usize| (0..n).map(|_| T::from_f64(rng.unit())).collect::<Vec<T>>();
-        let (x, w, dy) =
-            (vec(g.input_shape().numel()), vec(g.weight_shape().numel()), vec(g.output_shape().numel()));
-        let bias = Some((vec(g.out_channels), vec(g.in_channels)));
+        let vec = |rng: &mut Lcg, n: usize| (0..n).map(|_| T::from_f64(rng.unit())).collect::<Vec<T>>();
+        let x = vec(rng, g.input_shape().numel());
+        let w = vec(rng, g.weight_shape().numel());
+        let dy = vec(rng, g.output_shape().numel());
         let plain = rng.range(0, 1) == 0;
-        Case { x, w, dy, bias: if plain { None } else { bias }, relu: rng.range(0, 2) == 0, g }
+        let tail = |rng: &mut Lcg, channels: usize, len: usize| {
+            let mut some = |n: usize, odds: usize| (!plain && rng.range(0, odds) == 0).then(|| vec(rng, n));
+            Tail { scale: some(channels, 1), bias: some(channels, 0), residual: some(len, 1) }
+        };
+        let tails = [tail(rng, g.out_channels, dy.len()), tail(rng, g.in_channels, x.len())];
+        let (relu, map) = (rng.range(0, 2) == 0, rng.range(0, 3) == 0);
+        Case { x, w, dy, tails, relu, map, g }
     }
-    fn epilogue(&self, input: bool) -> ConvEpilogue<'_, T> {
+    fn epilogue(&self, side: usize) -> ConvEpilogue<'_, T> {
+        let t = &self.tails[side];
         ConvEpilogue {
-            bias: self.bias.as_ref().map(|b| if input { &b.1[..] } else { &b.0[..] }),
+            scale: t.scale.as_deref(),
+            bias: t.bias.as_deref(),
+            residual: t.residual.as_deref(),
             activation: if self.relu { Activation::Relu } else { Activation::None },
+            map: if self.map { Some(&map::<T>) } else { None },
         }
     }
     fn run(&self) -> Results<T> {
@@ -154,8 +212,8 @@ impl<T: ConvElement> Case<T> {
         let dirt = T::from_f64(f64::NAN);
         let (mut y, mut dx, mut dw) =
             (vec![dirt; self.dy.len()], vec![dirt; self.x.len()], vec![dirt; self.w.len()]);
-        conv_forward(&self.x, &self.w, &mut y, &self.g, self.epilogue(false)).unwrap();
-        conv_input_grad(&self.dy, &self.w, &mut dx, &self.g, self.epilogue(true)).unwrap();
+        conv_forward(&self.x, &self.w, &mut y, &self.g, self.epilogue(0)).unwrap();
+        conv_input_grad(&self.dy, &self.w, &mut dx, &self.g, self.epilogue(1)).unwrap();
         conv_weight_grad(&self.x, &self.dy, &mut dw, &self.g).unwrap();
         Results { y, dx, dw }
     }
@@ -168,15 +226,20 @@ impl<T: ConvElement> Case<T> {
             r.dx[i] += dy[o] * w[k];
             r.dw[k] += dy[o] * x[i];
         });
-        for (out, channels, bias) in [
-            (&mut r.y, self.g.out_channels, self.bias.as_ref().map(|b| &b.0)),
-            (&mut r.dx, self.g.in_channels, self.bias.as_ref().map(|b| &b.1)),
-        ] {
+        for (out, channels, tail) in
+            [(&mut r.y, self.g.out_channels, &self.tails[0]), (&mut r.dx, self.g.in_channels, &self.tails[1])]
+        {
             let plane = out.len() / (self.g.batch * channels);
             for (i, v) in out.iter_mut().enumerate() {
-                *v += bias.map_or(0.0, |b| b[i / plane % channels].to_f64());
+                let channel = i / plane % channels;
+                *v *= tail.scale.as_ref().map_or(1.0, |s| s[channel].to_f64());
+                *v += tail.bias.as_ref().map_or(0.0, |b| b[channel].to_f64());
+                *v += tail.residual.as_ref().map_or(0.0, |r| r[i].to_f64());
                 if self.relu {
                     *v = v.max(0.0);
+                }
+                if self.map {
+                    *v = 2.0 * *v + place_part(i);
                 }
             }
         }
@@ -212,7 +275,11 @@ fn random_cases<T: ConvElement>(seed: u64, count: usize, tol: f64) {
             continue;
         }
         for i in 0..count {
-            let g = if rng.range(0, 7) == 0 { pointwise(&mut rng) } else { geometry(&mut rng) };
+            let g = match rng.range(0, 9) {
+                0 => pointwise(&mut rng),
+                1..4 => depthwise(&mut rng),
+                _ => geometry(&mut rng),
+            };
             compare(&Case::<T>::random(&mut rng, g), tol, &format!("{level:?} case {i}"));
         }
     }
@@ -221,18 +288,18 @@ fn random_cases<T: ConvElement>(seed: u64, count: usize, tol: f64) {
 
 #[test]
 fn f32_agrees_with_naive_loops() {
-    random_cases::<f32>(21, 120, 2e-4);
+    random_cases::<f32>(21, 160, 2e-4);
 }
 
 #[test]
 fn f64_agrees_with_naive_loops() {
-    random_cases::<f64>(22, 120, 1e-11);
+    random_cases::<f64>(22, 160, 1e-11);
 }
 
 #[test]
 fn halves_agree_with_naive_loops() {
-    random_cases::<f16>(23, 15, 2e-3);
-    random_cases::<bf16>(24, 15, 2e-2);
+    random_cases::<f16>(23, 20, 2e-3);
+    random_cases::<bf16>(24, 20, 2e-2);
 }
 
 /// Sizes that need several areas, blocks of the sum and chunks.
@@ -303,7 +370,11 @@ fn empty_arrays_are_fine() {
         spatial: 2,
     };
     let mut y = [9.0f32; 6];
-    let e = ConvEpilogue { bias: Some(&[1.0, -2.0, 3.0][..]), activation: Activation::Relu };
+    let e = ConvEpilogue {
+        bias: Some(&[1.0, -2.0, 3.0][..]),
+        activation: Activation::Relu,
+        ..ConvEpilogue::NONE
+    };
     conv_forward(&[], &[], &mut y, &g, e).unwrap();
     assert_eq!(y, [1.0, 0.0, 3.0, 1.0, 0.0, 3.0]);
     let g = ConvGeometry { in_channels: 1, out_channels: 0, ..g };
@@ -376,6 +447,12 @@ fn wrong_calls_are_errors() {
     let e = ConvEpilogue { bias: Some(&[0.0][..]), ..ConvEpilogue::NONE };
     let err = conv_forward(&[0.0; 8], &[0.0; 12], &mut y, &g, e).unwrap_err();
     assert_eq!(err, "conv: a bias of 1 values for 4 channels");
+    let e = ConvEpilogue { scale: Some(&[0.0; 5][..]), ..ConvEpilogue::NONE };
+    let err = conv_forward(&[0.0; 8], &[0.0; 12], &mut y, &g, e).unwrap_err();
+    assert_eq!(err, "conv: a scale of 5 values for 4 channels");
+    let e = ConvEpilogue { residual: Some(&[0.0; 9][..]), ..ConvEpilogue::NONE };
+    let err = conv_forward(&[0.0; 8], &[0.0; 12], &mut y, &g, e).unwrap_err();
+    assert_eq!(err, "conv: a residual of 9 values for a result of 8");
 }
 
 /// The convolution and its gradients are adjoint: `<conv(x, w), dy> = <x, dx> = <w, dw>`.
@@ -386,7 +463,8 @@ fn gradients_are_adjoint() {
     for _ in 0..30 {
         let g = geometry(&mut rng);
         let mut case = Case::<f64>::random(&mut rng, g);
-        (case.bias, case.relu) = (None, false);
+        case.tails = [(); 2].map(|()| Tail { scale: None, bias: None, residual: None });
+        (case.relu, case.map) = (false, false);
         let r = case.run();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (a, b, c) = (dot(&r.y, &case.dy), dot(&r.dx, &case.x), dot(&r.dw, &case.w));

@@ -1,5 +1,6 @@
 //! The correlation behind the forward pass and the input gradient.
 
+use super::epilogue::{ConvEpilogue, apply};
 use super::plan::{Area, Plan};
 use crate::gemm::kernel::Tile;
 use crate::gemm::real::Real;
@@ -25,9 +26,8 @@ pub(crate) struct Correlation<'a, T> {
     /// Result channels of a group.
     pub results: usize,
     pub source: &'a [T],
-    /// One value per result channel of all groups.
-    pub bias: Option<&'a [T]>,
-    pub relu: bool,
+    /// Applied to every element; nothing where results do not lie side by side.
+    pub epilogue: ConvEpilogue<'a, T>,
 }
 
 /// Packs the weights: `pack(group, first_result, count, k_range, dst)` writes, for each k of the
@@ -92,7 +92,7 @@ pub(crate) fn correlate<T: Real>(
         let sums = sums.slice();
         let weights = &weights[group * k * c.results..][..k * c.results];
         multiply(ks, shape, weights, (k, kc, c.results), copy, &offsets, row, sums);
-        let finish = Finish { plan, area, row, bias: c.bias.map(|b| &b[group * c.results..]), relu: c.relu };
+        let finish = Finish { plan, area, row, first: group * c.results, epilogue: &c.epilogue };
         // SAFETY: the area's elements of this image and group belong to this task alone.
         unsafe { finish.write(sums, c.results, out, image * result_len) };
     });
@@ -141,13 +141,14 @@ fn multiply<T: Real>(
     }
 }
 
-/// Copies sums to their places in the result, through bias and activation.
+/// Copies sums to their places in the result, through the epilogue.
 struct Finish<'a, T> {
     plan: &'a Plan,
     area: Area,
     row: usize,
-    bias: Option<&'a [T]>,
-    relu: bool,
+    /// The first channel.
+    first: usize,
+    epilogue: &'a ConvEpilogue<'a, T>,
 }
 
 impl<T: Real> Finish<'_, T> {
@@ -158,29 +159,21 @@ impl<T: Real> Finish<'_, T> {
         for i in 0..results {
             let volume = start + i * z.result * y.result * x.result;
             let plane = volume + (z.place + a.z * z.place_step) * y.result * x.result;
-            let bias = self.bias.map(|b| b[i]);
             for r in 0..a.rows {
                 let from = &sums[i * self.row + r * self.plan.pitch..][..a.cols];
                 let at =
                     plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step;
-                let value = |v: T| {
-                    let v = bias.map_or(v, |b| v + b);
-                    if self.relu && v < T::ZERO { T::ZERO } else { v }
-                };
                 // SAFETY: the row's places lie inside the volume and belong to this area.
                 unsafe {
                     if x.place_step > 1 {
                         for (j, &v) in from.iter().enumerate() {
-                            *out.get().add(at + j * x.place_step) = value(v);
+                            *out.get().add(at + j * x.place_step) = v;
                         }
                         continue;
                     }
                     let to = out.slice(at, a.cols);
-                    if bias.is_none() && !self.relu {
-                        to.copy_from_slice(from);
-                    } else {
-                        to.iter_mut().zip(from).for_each(|(d, &s)| *d = value(s));
-                    }
+                    to.copy_from_slice(from);
+                    apply(self.epilogue, self.first + i, at, to);
                 }
             }
         }

@@ -13,7 +13,7 @@ use std::ops::Range;
 /// stride + k * dilation`, and frame rows are `stride * pitch` long for result rows of `pitch`, so
 /// that whole bands are single loops: frame element `(row, column)` of result element `q` is `q *
 /// stride + k * dilation` for `q` over all rows at once.
-pub(super) struct Band<'a> {
+pub(crate) struct Band<'a> {
     pub g: &'a PoolGeometry,
     /// Depth of the result, and its rows.
     pub z: usize,
@@ -175,7 +175,7 @@ pub(super) fn each_tap(g: &PoolGeometry, z: usize, rows: Range<usize>, mut f: im
 }
 
 /// The loops over a band, compiled once per instruction set.
-pub(super) trait BandOps: Real {
+pub(crate) trait BandOps: Real {
     /// Elements 0, 2, 4, … and 1, 3, 5, … of twice as many.
     fn split_pairs(from: &[Self], even: &mut [Self], odd: &mut [Self]);
     /// The inverse of [`BandOps::split_pairs`].
