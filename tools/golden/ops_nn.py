@@ -115,6 +115,34 @@ def norms(r):
            lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, attn_mask=m, scale=0.3),
            {"query": q, "key": k, "value": v, "attn_mask": mask}, {"scale": 0.3}, tag="mask")
 
+    def masked(q, k, v, m):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=m)
+
+    # A query that sees no key; masks that repeat; a mask with a gradient.
+    nothing = mask.clone()
+    nothing[0, 1] = False
+    r.case("scaled_dot_product_attention", masked, {"query": q, "key": k, "value": v, "attn_mask": nothing}, tag="nothing")
+    padding = ints(0, 2, 1, 1, 1, 5) > 0
+    padding[..., 0] = True
+    r.case("scaled_dot_product_attention", masked, {"query": q, "key": k, "value": v, "attn_mask": padding}, tag="padding")
+    for shape in ((1, 2, 3, 5), (2, 1, 5), (3, 1), (5,)):
+        r.case("scaled_dot_product_attention", masked,
+               {"query": q, "key": k, "value": v, "attn_mask": randn(*shape)}, tag=f"added{len(shape)}")
+
+    def grouped(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+    for n, m in ((4, 4), (2, 5), (5, 2), (1, 6)):
+        r.case("scaled_dot_product_attention", grouped,
+               {"query": randn(2, 4, n, 3), "key": randn(2, 2, m, 3), "value": randn(2, 2, m, 3)},
+               {"is_causal": True}, tag=f"grouped_{n}_{m}")
+    r.case("scaled_dot_product_attention", F.scaled_dot_product_attention,
+           {"query": randn(3, 4), "key": randn(5, 4), "value": randn(5, 2)}, tag="single")
+    # More than one tile of queries and of keys.
+    r.case("scaled_dot_product_attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+           {"query": randn(1, 1, 70, 4), "key": randn(1, 1, 140, 4), "value": randn(1, 1, 140, 4)},
+           {"is_causal": True}, tag="tiles")
+
 
 def convs(r):
     r.seed("conv", 507)
