@@ -1,5 +1,6 @@
 //! The correlation behind the forward pass and the input gradient.
 
+use super::depth_kernel::{Depth, Rows};
 use super::epilogue::{ConvEpilogue, apply};
 use super::plan::{Area, Plan};
 use crate::gemm::kernel::Tile;
@@ -7,6 +8,7 @@ use crate::gemm::real::Real;
 use crate::gemm::tables::{Kernels, Shape};
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for};
+use std::ops::Range;
 
 /// Elements of an area's copy of the source, about a quarter of the second-level cache in f32.
 const COPY: usize = 1 << 16;
@@ -32,19 +34,21 @@ pub(crate) struct Correlation<'a, T> {
 
 /// Packs the weights: `pack(group, first_result, count, k_range, dst)` writes, for each k of the
 /// range, `count` values of consecutive result channels.
-pub(crate) type PackWeights<'a, T> =
-    dyn Fn(usize, usize, usize, std::ops::Range<usize>, &mut [T]) + Sync + 'a;
+pub(crate) type PackWeights<'a, T> = dyn Fn(usize, usize, usize, Range<usize>, &mut [T]) + Sync + 'a;
+
+/// Fewer tasks than this leave threads idle; a constant, so that nothing depends on their number.
+const MIN_TASKS: usize = 16;
 
 /// Plans the areas of a correlation.
 pub(crate) fn plan(axes: [super::plan::Axis; 3], c: &Correlation<'_, impl Real>) -> Plan {
     // The result of an area has to fit as well as the copy.
     let copy = COPY.min(RESULT * c.sources.max(1) / c.results.max(1)).max(COPY / 8);
-    Plan::new(axes, c.sources, copy, c.images * c.groups)
+    Plan::new(axes, c.sources, copy)
 }
 
 /// Runs a correlation into `out`, `[images, groups, results, z, y, x]`. Result positions that the
 /// plan's axes do not name are left alone.
-pub(crate) fn correlate<T: Real>(
+pub(crate) fn correlate<T: Depth>(
     c: &Correlation<'_, T>,
     plan: &Plan,
     pack: &PackWeights<'_, T>,
@@ -52,7 +56,8 @@ pub(crate) fn correlate<T: Real>(
 ) {
     let k = c.sources * plan.taps();
     let areas = plan.areas();
-    if c.images * c.groups * c.results * areas == 0 || k == 0 {
+    let units = c.images * c.groups * areas;
+    if units * c.results == 0 || k == 0 {
         return;
     }
     let ks = T::kernels();
@@ -81,48 +86,81 @@ pub(crate) fn correlate<T: Real>(
     let source_len = c.sources * plan.axes.iter().map(|a| a.source).product::<usize>();
     let result_len = c.results * plan.axes.iter().map(|a| a.result).product::<usize>();
     let out = SendPtr::new(out.as_mut_ptr());
-    parallel_for(c.images * c.groups * areas, &|t| {
-        let (image, area) = (t / areas, plan.area(t % areas));
+    let weights = &*weights;
+    // The results of some panels, from a unit's copy.
+    let compute = |unit: usize, copy: &[T], panels: Range<usize>| {
+        let (image, area) = (unit / areas, plan.area(unit % areas));
         let group = image % c.groups;
-        let mut copy = Scratch::<T>::new(c.sources * plan.channel() + ks.lanes * 4);
-        let copy = copy.slice();
-        plan.fill(area, &c.source[image * source_len..][..source_len], c.sources, copy);
         let row = ((area.rows - 1) * plan.pitch + area.cols).next_multiple_of(ks.lanes);
-        let mut sums = Scratch::<T>::new(c.results * row);
+        let results = panels.start * shape.mr..c.results.min(panels.end * shape.mr);
+        let mut sums = Scratch::<T>::new(results.len() * row);
         let sums = sums.slice();
         let weights = &weights[group * k * c.results..][..k * c.results];
-        multiply(ks, shape, weights, (k, kc, c.results), copy, &offsets, row, sums);
-        let finish = Finish { plan, area, row, first: group * c.results, epilogue: &c.epilogue };
-        // SAFETY: the area's elements of this image and group belong to this task alone.
-        unsafe { finish.write(sums, c.results, out, image * result_len) };
+        multiply(ks, shape, weights, (k, kc, c.results), panels, copy, &offsets, row, sums);
+        let finish = Finish { plan, area, row, results, group: group * c.results, epilogue: &c.epilogue };
+        // SAFETY: the area's elements of these results belong to this task alone.
+        unsafe { finish.write(sums, out, image * result_len) };
+    };
+    let copy_len = c.sources * plan.channel() + ks.lanes * 4;
+    if units >= MIN_TASKS || panels == 1 {
+        parallel_for(units, &|unit| {
+            let source = &c.source[unit / areas * source_len..][..source_len];
+            let mut copy = Scratch::<T>::new(copy_len);
+            plan.fill(plan.area(unit % areas), source, c.sources, copy.slice());
+            compute(unit, copy.slice(), 0..panels);
+        });
+        return;
+    }
+    // Few units: their copies are made together, and then the results are shared out.
+    let mut copies = Scratch::<T>::new(units * copy_len);
+    let copies = copies.slice();
+    let shared = SendPtr::new(copies.as_mut_ptr());
+    let parts = MIN_TASKS.min(c.sources);
+    parallel_for(units * parts, &|t| {
+        let (unit, part) = (t / parts, t % parts);
+        let (first, last) = (c.sources * part / parts, c.sources * (part + 1) / parts);
+        let plane = source_len / c.sources;
+        let source = &c.source[unit / areas * source_len + first * plane..][..(last - first) * plane];
+        let at = unit * copy_len + first * plan.channel();
+        // SAFETY: these channels of this unit's copy belong to this task.
+        let copy = unsafe { shared.slice(at, (last - first) * plan.channel()) };
+        plan.fill(plan.area(unit % areas), source, last - first, copy);
+    });
+    let copies = &*copies;
+    let parts = (2 * MIN_TASKS).div_ceil(units).min(panels);
+    parallel_for(units * parts, &|t| {
+        let (unit, part) = (t / parts, t % parts);
+        let panels = panels * part / parts..panels * (part + 1) / parts;
+        compute(unit, &copies[unit * copy_len..][..copy_len], panels);
     });
 }
 
-/// `sums[i, q] = sum over p of weights[p, i] * copy[offsets[p] + q]` for `row` pixels.
+/// `sums[i, q] = sum over p of weights[p, i] * copy[offsets[p] + q]` for `row` pixels and the results
+/// of some panels.
 #[allow(clippy::too_many_arguments)]
 fn multiply<T: Real>(
     ks: &Kernels<T>,
     shape: Shape,
     weights: &[T],
     (k, kc, results): (usize, usize, usize),
+    panels: Range<usize>,
     copy: &[T],
     offsets: &[isize],
     row: usize,
     sums: &mut [T],
 ) {
     let nr = shape.nv * ks.lanes;
-    let panels = results.div_ceil(shape.mr);
     let mut t = Tile::<T>::empty();
     t.c_row = row;
     for p0 in (0..k).step_by(kc) {
         t.k = kc.min(k - p0);
         t.accumulate = p0 > 0;
         let block = (WEIGHTS / (t.k * shape.mr)).max(1);
-        for first in (0..panels).step_by(block) {
+        for first in panels.clone().step_by(block) {
             for q in (0..row).step_by(nr) {
                 let nv = ((row - q) / ks.lanes).min(shape.nv);
                 t.cols = nv * ks.lanes;
-                for i in first..(first + block).min(panels) {
+                for i in first..(first + block).min(panels.end) {
                     let count = shape.mr.min(results - i * shape.mr);
                     let at = p0 * results + i * shape.mr * t.k;
                     // SAFETY: the packed panel has `k * count` values; offsets plus pixels stay inside
@@ -132,7 +170,7 @@ fn multiply<T: Real>(
                         t.a = weights.as_ptr().add(at);
                         t.b = copy.as_ptr().add(q);
                         t.b_off = offsets.as_ptr().add(p0);
-                        t.c = sums.as_mut_ptr().add(i * shape.mr * row + q);
+                        t.c = sums.as_mut_ptr().add((i - panels.start) * shape.mr * row + q);
                         ks.gather[nv - 1][count - 1](&t);
                     }
                 }
@@ -145,35 +183,56 @@ fn multiply<T: Real>(
 struct Finish<'a, T> {
     plan: &'a Plan,
     area: Area,
+    /// Distance of the sums' rows.
     row: usize,
-    /// The first channel.
-    first: usize,
+    /// Which results the sums are.
+    results: Range<usize>,
+    /// The group's first channel.
+    group: usize,
     epilogue: &'a ConvEpilogue<'a, T>,
 }
 
-impl<T: Real> Finish<'_, T> {
+impl<T: Depth> Finish<'_, T> {
     /// # Safety
-    /// `out` from `start` on holds `results` volumes, of which nobody else uses the area.
-    unsafe fn write(&self, sums: &[T], results: usize, out: SendPtr<T>, start: usize) {
+    /// `out` from `start` on holds the volumes of a group, of which nobody else uses the area.
+    unsafe fn write(&self, sums: &[T], out: SendPtr<T>, start: usize) {
         let (a, [z, y, x]) = (self.area, &self.plan.axes);
-        for i in 0..results {
+        let side_by_side = y.place_step == 1 && x.place_step == 1;
+        for (i, sums) in self.results.clone().zip(sums.chunks_exact(self.row)) {
             let volume = start + i * z.result * y.result * x.result;
             let plane = volume + (z.place + a.z * z.place_step) * y.result * x.result;
-            for r in 0..a.rows {
-                let from = &sums[i * self.row + r * self.plan.pitch..][..a.cols];
-                let at =
-                    plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step;
-                // SAFETY: the row's places lie inside the volume and belong to this area.
-                unsafe {
-                    if x.place_step > 1 {
-                        for (j, &v) in from.iter().enumerate() {
-                            *out.get().add(at + j * x.place_step) = v;
-                        }
+            let row_at = |r: usize| {
+                plane + (y.place + (a.y0 + r) * y.place_step) * x.result + x.place + a.x0 * x.place_step
+            };
+            // SAFETY: the rows' places lie inside the volume and belong to this area; the sums have
+            // a row at every multiple of the pitch.
+            unsafe {
+                if side_by_side {
+                    let rows = Rows {
+                        from: sums.as_ptr(),
+                        from_row: self.plan.pitch,
+                        to: out.get().add(row_at(0)),
+                        to_row: x.result,
+                        rows: a.rows,
+                        cols: a.cols,
+                    };
+                    (T::depth(a.cols).copy_exact)(&rows);
+                    if self.epilogue.is_none() {
                         continue;
                     }
-                    let to = out.slice(at, a.cols);
-                    to.copy_from_slice(from);
-                    apply(self.epilogue, self.first + i, at, to);
+                    // Whole rows in one go.
+                    let (count, len) =
+                        if a.cols == x.result { (1, a.rows * a.cols) } else { (a.rows, a.cols) };
+                    for r in 0..count {
+                        apply(self.epilogue, self.group + i, row_at(r), out.slice(row_at(r), len));
+                    }
+                    continue;
+                }
+                for r in 0..a.rows {
+                    let from = &sums[r * self.plan.pitch..][..a.cols];
+                    for (j, &v) in from.iter().enumerate() {
+                        *out.get().add(row_at(r) + j * x.place_step) = v;
+                    }
                 }
             }
         }

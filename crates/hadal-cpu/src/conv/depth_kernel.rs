@@ -48,7 +48,9 @@ pub(super) type PlaneFn<T> = unsafe fn(&Plane<T>);
 pub(super) struct DepthKernels<T> {
     /// Elements of a vector of the weight gradient's sums; no vector is longer.
     pub lanes: usize,
+    /// May write zeros behind a row, see [`copy`].
     pub copy: unsafe fn(&Rows<T>),
+    pub copy_exact: unsafe fn(&Rows<T>),
     pub forward: [[PlaneFn<T>; 2]; 2],
     /// Input gradient of stride 2: each row of the frame gives two rows of results, and each result
     /// row is `[even columns, odd columns]`, `phase` apart, `cols` of each.
@@ -63,16 +65,22 @@ pub(super) trait Depth: Real + BandOps {
 }
 
 /// # Safety
-/// The frame has room for whole vectors from every row's start; rows go in ascending order, and what
-/// a short row's vector writes beyond it is zero.
+/// Rows are valid on both sides. Unless `EXACT`, the destination has room for a whole vector from
+/// every row's start; rows go in ascending order, and what a short row's vector writes beyond it is
+/// zero.
 #[inline(always)]
-unsafe fn copy<V: Vector>(r: &Rows<V::Elem>) {
+unsafe fn copy<V: Vector, const EXACT: bool>(r: &Rows<V::Elem>) {
     // SAFETY: the caller's promise; sources are read only where they are.
     unsafe {
         for y in 0..r.rows {
             let (from, to) = (r.from.add(y * r.from_row), r.to.add(y * r.to_row));
             if r.cols < V::LANES {
-                V::load_first(from, r.cols).store(to);
+                let v = V::load_first(from, r.cols);
+                if EXACT {
+                    v.store_first(to, r.cols)
+                } else {
+                    v.store(to)
+                }
                 continue;
             }
             let last = r.cols - V::LANES;
@@ -299,9 +307,9 @@ macro_rules! depth_kernels {
             use crate::vector::Vector;
 
             $(#[$feature])*
-            unsafe fn copy<V: Vector>(r: &Rows<V::Elem>) {
+            unsafe fn copy<V: Vector, const EXACT: bool>(r: &Rows<V::Elem>) {
                 // SAFETY: the caller's promise, and this function has the instructions.
-                unsafe { super::copy::<V>(r) }
+                unsafe { super::copy::<V, EXACT>(r) }
             }
             $(#[$feature])*
             unsafe fn forward<V: Vector, const K: usize, const S: usize, const R: usize>(p: &Plane<V::Elem>) {
@@ -321,7 +329,8 @@ macro_rules! depth_kernels {
             $(
                 pub(super) static $name: DepthKernels<$t> = DepthKernels {
                     lanes: <$wide as Vector>::LANES,
-                    copy: copy::<$v>,
+                    copy: copy::<$v, false>,
+                    copy_exact: copy::<$v, true>,
                     forward: [
                         [forward::<$v, 3, 1, $rows>, forward::<$v, 3, 2, $rows>],
                         [forward::<$v, 5, 1, $rows>, forward::<$v, 5, 2, $rows>],

@@ -103,6 +103,31 @@ impl Axis {
     pub fn taps(&self) -> usize {
         self.index.len()
     }
+
+    /// The columns of a copied row, counted from output `x0`, that lie on the source in a phase: lo to
+    /// hi of `len`.
+    fn inside(&self, x0: usize, phase: usize, len: usize) -> (usize, usize) {
+        let first = (x0 * self.step + phase) as isize + self.origin;
+        let lo = ((-first).max(0) as usize).div_ceil(self.step).min(len);
+        let end = self.source as isize - first;
+        let hi = if end <= 0 { 0 } else { (end as usize).div_ceil(self.step) }.clamp(lo, len);
+        (lo, hi)
+    }
+
+    /// The distance of copied rows for areas of `cols` columns. The zeros behind a row are those
+    /// before the next one, as far as there are some: where every row has its `lo` zeros first, what
+    /// is read beyond the pitch are zeros too.
+    fn pitch(&self, cols: usize) -> usize {
+        let len = cols + self.reach;
+        if cols < self.count {
+            return len;
+        }
+        let need = |&phase: &usize| {
+            let (lo, hi) = self.inside(0, phase, len);
+            hi.max(len - lo)
+        };
+        self.phases.iter().map(need).max().unwrap_or(len).max(cols)
+    }
 }
 
 /// A rectangle of outputs that is computed together: rows `y0` and on of plane `z`, from column
@@ -133,25 +158,32 @@ pub(crate) struct Plan {
     pub plane: usize,
 }
 
-/// Fewer areas than this leave threads idle; a constant, so that nothing depends on their number.
-const MIN_TASKS: usize = 16;
 /// Longest row of an area.
 const MAX_COLS: usize = 1024;
 
+/// The even parts, of at most about `most`, that `n` is cut into.
+fn even(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most.max(1)).max(1)).max(1)
+}
+
 impl Plan {
-    /// A plan whose copies of `channels` channels take about `budget` elements, with at least
-    /// about `MIN_TASKS / others` areas.
-    pub fn new(axes: [Axis; 3], channels: usize, budget: usize, others: usize) -> Plan {
+    /// A plan whose copies of `channels` channels take about `budget` elements.
+    pub fn new(axes: [Axis; 3], channels: usize, budget: usize) -> Plan {
         let (y, x) = (&axes[1], &axes[2]);
-        let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most.max(1)).max(1)).max(1);
-        let cols = even(x.count, MAX_COLS);
-        let pitch = cols + x.reach;
+        let pitch = x.pitch(even(x.count, MAX_COLS));
         let per_row = channels * axes[0].taps() * y.phases.len() * x.phases.len() * pitch;
-        let most = (budget / per_row.max(1)).saturating_sub(y.reach).max(1);
-        let have = others * axes[0].count * x.count.div_ceil(cols);
-        let wanted = MIN_TASKS.div_ceil(have.max(1));
-        let rows = even(y.count, most.min(y.count.div_ceil(wanted)));
-        let mut plane = (rows + y.reach) * pitch;
+        let most = (budget / per_row.max(1)).saturating_sub(y.reach);
+        Plan::with_rows(axes, most)
+    }
+
+    /// A plan whose areas have at most about `most` rows.
+    pub fn with_rows(axes: [Axis; 3], most: usize) -> Plan {
+        let (y, x) = (&axes[1], &axes[2]);
+        let cols = even(x.count, MAX_COLS);
+        let pitch = x.pitch(cols);
+        let rows = even(y.count, most);
+        // The last row's zeros have no next row to share.
+        let mut plane = (rows + y.reach) * pitch + (cols + x.reach - pitch);
         // Planes a multiple of 4 KiB apart would share their cache sets.
         if plane.is_multiple_of(512) {
             plane += 16;
@@ -231,15 +263,13 @@ impl Plan {
                     for &px in &x.phases {
                         let Some(plane) = planes.next() else { return };
                         if !inside {
-                            plane[..rows * self.pitch].fill(T::default());
+                            plane[..rows * self.pitch + len.saturating_sub(self.pitch)].fill(T::default());
                             continue;
                         }
                         let base = (c * z.source + sz as usize) * source_plane;
-                        // Columns j with 0 <= first + j * step < source.
                         let first = (area.x0 * x.step + px) as isize + x.origin;
-                        let lo = ((-first).max(0) as usize).div_ceil(x.step).min(len);
-                        let end = x.source as isize - first;
-                        let hi = if end <= 0 { 0 } else { (end as usize).div_ceil(x.step) }.clamp(lo, len);
+                        let (lo, hi) = x.inside(area.x0, px, len);
+                        plane[rows * self.pitch..][..len.saturating_sub(self.pitch)].fill(T::default());
                         for (i, row) in plane.chunks_exact_mut(self.pitch).take(rows).enumerate() {
                             let sy = ((area.y0 + i) * y.step + py) as isize + y.origin;
                             if sy < 0 || sy as usize >= y.source {

@@ -62,7 +62,7 @@ pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut
     let blocks_wanted = (TASKS / 2).div_ceil(g.groups * images.max(1));
     block = block.min(channels.div_ceil(blocks_wanted));
     block = channels.div_ceil(channels.div_ceil(block));
-    let plan = Plan::new(axes, block, COPY, usize::MAX >> 8);
+    let plan = Plan::new(axes, block, COPY);
     let kernel = g.windows.map(|w| w.kernel);
     let index = plan.kernel_index(kernel);
     let volume = kernel.iter().product();
