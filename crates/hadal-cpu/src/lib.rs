@@ -14,6 +14,7 @@ mod movement;
 mod normal;
 mod philox;
 mod random;
+mod recurrent;
 mod reduce_arg;
 mod scan;
 mod sort;

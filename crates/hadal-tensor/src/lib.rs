@@ -16,6 +16,7 @@ mod tensor;
 mod trace;
 
 pub use autodiff::{checkpoint, grad, vjp, vjp_or_none};
+pub use hadal_core::ops::RecurrentCell;
 pub use hadal_core::{
     DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak,
     trim_memory,
@@ -27,6 +28,7 @@ pub use ops::conv::{ConvOptions, Padding, Spatial};
 pub use ops::create::{Key, Nested};
 pub use ops::movement::PadMode;
 pub use ops::pool::PoolOptions;
+pub use ops::recurrent::{Recurrent, RecurrentStates};
 pub use ops::view::Slice;
 pub use plan::{Evaluation, PlanSummary, Profile, Work, plan_summary, profile};
 pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};

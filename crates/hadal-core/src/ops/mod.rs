@@ -4,11 +4,13 @@ mod attention;
 mod geometry;
 mod pointwise;
 mod program;
+mod recurrence;
 
 pub use attention::AttentionOp;
 pub use geometry::{ConvGeometry, PoolGeometry, Window};
 pub use pointwise::{BinaryOp, Kind, UnaryOp, int_floor_div, int_pow, int_remainder};
 pub use program::{Code, Instr, Output, Program, Reg};
+pub use recurrence::{Recurrence, RecurrentCell, RecurrentInputs};
 
 use crate::{DType, Error, Scalar, Shape};
 use smallvec::SmallVec;
@@ -173,6 +175,18 @@ pub enum Op {
     /// [`Op::AttentionGrad`].
     AttentionMaskGrad(AttentionOp),
 
+    // Recurrent sequences. Each result is packed into one dimension, see [`Recurrence`].
+    /// All steps of a layer in one direction. Inputs gates `[t, n, g·h]` (the input's projection), weight
+    /// `[g·h, p]`, then as far as they are there bias `[sums·h]`, initial state `[n, p]`, initial cell
+    /// `[n, h]`, weight of the projection `[p, h]`, lengths (i64, `[n]`). Gives all that is kept.
+    Recurrent(Recurrence),
+    /// What a user sees of it: states after each step and the last cell. Inputs: what was kept, and the
+    /// inputs of [`Op::Recurrent`], to which its gradient goes directly.
+    RecurrentOutput(Recurrence),
+    /// The gradient of a sequence. Inputs: what was kept, the cotangent of [`Op::RecurrentOutput`], weight,
+    /// then as far as they are there weight of the projection, lengths.
+    RecurrentGrad(Recurrence),
+
     // Index.
     /// Inputs x, index (i64, same rank): `out[i][j] = x[index[i][j]][j]` for axis 0, and so on.
     Gather(usize),
@@ -239,6 +253,8 @@ impl Op {
             Op::Attention(_) => "scaled_dot_product_attention",
             Op::AttentionGrad(_) => "scaled_dot_product_attention_grad",
             Op::AttentionMaskGrad(_) => "scaled_dot_product_attention_mask_grad",
+            Op::Recurrent(r) | Op::RecurrentOutput(r) => r.cell.name(),
+            Op::RecurrentGrad(_) => "recurrent_grad",
             Op::Gather(_) => "gather",
             Op::Scatter { add: true, .. } => "scatter_add",
             Op::Scatter { .. } => "scatter",
@@ -265,6 +281,7 @@ impl Op {
             Op::Attention(a) => a.flops(inputs, 1, 1),
             Op::AttentionGrad(a) => a.flops(inputs, 3, 2),
             Op::AttentionMaskGrad(a) => a.flops(inputs, 1, 1),
+            Op::Recurrent(r) | Op::RecurrentGrad(r) => r.flops(),
             Op::MaxPoolIndex(g) | Op::SumPool(g) => written.saturating_mul(g.taps()),
             Op::SumPoolGrad(g) => read.saturating_mul(g.taps()),
             Op::Scatter { add: true, .. } | Op::IndexAdd(_) => size(inputs.last()),

@@ -40,6 +40,9 @@ pub(super) fn vjp(y: &Tensor, x: &Inputs, g: &Tensor, needs: &[bool]) -> Grads {
         Op::Scatter { axis, add } => index::scatter_vjp(*axis, *add, x, g),
         Op::IndexSelect(axis) => smallvec![Some(index::index_select_vjp(*axis, &x[0], &x[1], g)), None],
         Op::IndexAdd(axis) => smallvec![None, Some(index::index_add_vjp(*axis, &x[0], g))],
+        Op::Recurrent(r) => recurrent::vjp(r, x, g, needs),
+        Op::RecurrentOutput(r) => recurrent::output_vjp(r, x, g, needs),
+        Op::RecurrentGrad(r) => recurrent::grad_vjp(r, x, g, needs),
         // Positions have no gradient.
         Op::ArgReduce { .. } | Op::ArgSort { .. } | Op::MaxPoolIndex(_) => smallvec![],
     }

@@ -11,6 +11,7 @@ pub(crate) mod movement;
 pub(crate) mod operators;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod select;
 pub(crate) mod sort;

@@ -9,6 +9,7 @@ mod activation;
 pub(crate) mod attention;
 mod normalize;
 mod numeric;
+pub(crate) mod recurrent;
 mod softmax;
 
 use super::pointwise::float_of;
