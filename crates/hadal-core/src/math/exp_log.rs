@@ -25,60 +25,63 @@ fn clamp(x: f32, lo: f32, hi: f32) -> f32 {
     sel(x > hi, hi, x)
 }
 
-/// 2^n for −126 ≤ n ≤ 128 (at 128: ∞).
+/// 2^n from the low bits of `t`, which hold n + 127, for −126 ≤ n ≤ 128 (at 128: ∞).
 #[inline(always)]
-fn pow2(n: i32) -> f32 {
-    f32::from_bits((n.wrapping_add(127) as u32) << 23)
+fn pow2(t: u32) -> f32 {
+    f32::from_bits(t << 23)
 }
 
-/// `p · 2^n` for |n| ≤ 250, rounded once also where the result is subnormal.
+/// `p · 2^n` for |n| ≤ 250 from the low bits of `t`, which hold n + 254; rounded once also where the
+/// result is subnormal.
 #[inline(always)]
-fn scale(p: f32, n: i32) -> f32 {
-    let half = n >> 1;
-    p * pow2(half) * pow2(n.wrapping_sub(half))
+fn scale(p: f32, t: u32) -> f32 {
+    let half = t >> 1;
+    p * pow2(half) * pow2(t.wrapping_sub(half))
 }
 
-/// `(e^r − 1, n)` with `x = n ln 2 + r`, |r| ≤ ln 2 / 2; |x| ≤ 10^5 or NaN.
+/// `(e^r − 1, t)` with `x = n ln 2 + r`, |r| ≤ ln 2 / 2; the low bits of `t` hold n + `bias`, which may
+/// be up to 2^21; |x| ≤ 10^5 or NaN.
 #[inline(always)]
-fn exp_parts(x: f32) -> (f32, i32) {
-    let t = x.mul_add(LOG2_E, MAGIC);
-    let n = t - MAGIC;
+fn exp_parts(x: f32, bias: f32) -> (f32, u32) {
+    let magic = MAGIC + bias;
+    let t = x.mul_add(LOG2_E, magic);
+    let n = t - magic;
     let r = n.mul_add(-LN_2_REST, n.mul_add(-LN_2, x));
     let q = poly(r, [4.999_999_4e-1, 1.666_652_1e-1, 4.166_839e-2, 8.368_745e-3, 1.381_454e-3]);
-    ((r * r).mul_add(q, r), (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32))
+    ((r * r).mul_add(q, r), t.to_bits())
 }
 
 /// e^x for |x| ≤ 87 or NaN: no care for over- or underflow.
 #[inline(always)]
 pub(super) fn exp_narrow(x: f32) -> f32 {
-    let (p, n) = exp_parts(x);
-    (1.0 + p) * pow2(n)
+    let (p, t) = exp_parts(x, 127.0);
+    (1.0 + p) * pow2(t)
 }
 
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // e^-104 rounds to zero and e^89 to infinity.
-    let (p, n) = exp_parts(clamp(x, -104.0, 89.0));
-    scale(1.0 + p, n)
+    let (p, t) = exp_parts(clamp(x, -104.0, 89.0), 254.0);
+    scale(1.0 + p, t)
 }
 
 #[inline(always)]
 pub(super) fn exp2(x: f32) -> f32 {
     let x = clamp(x, -151.0, 129.0);
-    let t = x + MAGIC;
-    let r = x - (t - MAGIC);
+    let magic = MAGIC + 254.0;
+    let t = x + magic;
+    let r = x - (t - magic);
     let q =
         poly(r, [6.931_472e-1, 2.402_264_8e-1, 5.550_332_4e-2, 9.618_437e-3, 1.339_887_4e-3, 1.535_336_2e-4]);
-    let n = (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
-    scale(r.mul_add(q, 1.0), n)
+    scale(r.mul_add(q, 1.0), t.to_bits())
 }
 
 #[inline(always)]
 pub(super) fn expm1(x: f32) -> f32 {
     // Below -20 the result is -1 to the last bit; e^88.8 is beyond the range already. Half the
     // result is computed, since 2^n alone may overflow where the result does not.
-    let (p, n) = exp_parts(clamp(x, -20.0, 88.8));
-    let h = pow2(n.wrapping_sub(1));
+    let (p, t) = exp_parts(clamp(x, -20.0, 88.8), 126.0);
+    let h = pow2(t);
     let y = 2.0 * p.mul_add(h, h - 0.5);
     // Halving would cost a subnormal its last bit. Below 2^-25 the next term, x²/2, is under half an
     // ulp.
@@ -163,7 +166,7 @@ pub(super) fn log1p(x: f32) -> f32 {
     let e = ix.wrapping_sub(SQRT_HALF) >> 23;
     let m = f32::from_bits(ix.wrapping_sub(e << 23) as u32);
     // For e = 0 this is x itself.
-    let f = c.mul_add(pow2(0i32.wrapping_sub(e).max(-126)), m - 1.0);
+    let f = c.mul_add(pow2(127i32.wrapping_sub(e).max(1) as u32), m - 1.0);
     let e = e as f32;
     let (sq, cu) = ln_tail(f);
     let y = f + (sq + e.mul_add(LN_2_LO, cu));

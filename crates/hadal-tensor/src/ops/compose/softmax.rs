@@ -16,7 +16,8 @@ impl Tensor {
     pub fn softmax(&self, dim: isize) -> Tensor {
         self.along("softmax", dim, |x| {
             let e = x.shifted(dim).exp();
-            &e / e.sum_keepdim(dim)
+            // One division for each sum: a division costs several products.
+            &e * e.sum_keepdim(dim).reciprocal()
         })
     }
 
@@ -25,7 +26,7 @@ impl Tensor {
     pub fn softmin(&self, dim: isize) -> Tensor {
         self.along("softmin", dim, |x| {
             let e = (-x).shifted(dim).exp();
-            &e / e.sum_keepdim(dim)
+            &e * e.sum_keepdim(dim).reciprocal()
         })
     }
 
@@ -48,7 +49,7 @@ impl Tensor {
             });
             let e = (x - m).exp();
             let sum = e.sum_keepdim(dim);
-            e / sum.eq(0.0).where_(1.0, sum)
+            e * sum.eq(0.0).where_(1.0, sum).reciprocal()
         })
     }
 
