@@ -66,9 +66,8 @@ pub fn summary(values: &[f32]) -> String {
 
 /// JSON knows no NaN and no infinity.
 fn number(x: f64) -> String {
-    if x.is_finite() {
-        format!("{x:e}")
-    } else {
-        "null".to_owned()
+    if !x.is_finite() {
+        return "null".to_owned();
     }
+    format!("{x:e}")
 }
