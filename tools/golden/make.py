@@ -11,10 +11,11 @@ import make_layers
 import make_numpy_print
 import make_ops
 import make_optim
+import make_recurrent
 import make_schedules
 
 PARTS = {"ops": make_ops, "layers": make_layers, "optim": make_optim, "schedules": make_schedules, "curves": make_curves,
-         "numpy_print": make_numpy_print}
+         "numpy_print": make_numpy_print, "recurrent": make_recurrent}
 
 
 def main():

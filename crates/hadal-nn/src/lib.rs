@@ -9,6 +9,7 @@ pub mod init;
 mod layers;
 pub mod loss;
 mod module;
+mod rnn;
 
 pub use ctx::{Ctx, Forward, Layer};
 pub use grads::{Backward, Entry, Grads};
@@ -20,3 +21,4 @@ pub use hadal_tensor::{Param, State};
 pub use init::Init;
 pub use layers::*;
 pub use module::{Module, Visitor, Walk};
+pub use rnn::{GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell};
