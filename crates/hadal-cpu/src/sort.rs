@@ -61,8 +61,8 @@ pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
     }
 }
 
-/// Indices (i64) that sort along an axis. Stable in both directions: equal elements keep their
-/// order. NaN counts as the largest.
+/// Indices (i64) that sort along an axis, the first as many of them as the output has places. Stable
+/// in both directions: equal elements keep their order. NaN counts as the largest.
 fn argsort(
     op: &'static str,
     axis: usize,
@@ -72,7 +72,10 @@ fn argsort(
 ) -> Result<()> {
     let x = input(op, inputs, 0)?;
     let (outer, n, inner) = around(op, &x.layout.shape, axis)?;
-    want_shape(op, "the output", out.shape, &x.layout.shape)?;
+    let mut shape = x.layout.shape.clone();
+    let first = out.shape.get(axis).copied().unwrap_or(n).min(n);
+    shape[axis] = first;
+    want_shape(op, "the output", out.shape, &shape)?;
     want_dtype(op, &out, DType::I64)?;
     if n > u32::MAX as usize {
         return Err(internal(op, format!("rows of {n} elements; at most 2^32 - 1 can be sorted")));
@@ -80,7 +83,7 @@ fn argsort(
     let dtype = x.dtype;
     let x = dense(op, x)?;
     let out = output::<i64>(op, &mut out)?;
-    dispatch_storage!(dtype, T => rows::<T>(op, x.slice(), out, (outer, n, inner), descending))
+    dispatch_storage!(dtype, T => rows::<T>(op, x.slice(), out, (outer, n, inner), first, descending))
 }
 
 fn rows<T: Key>(
@@ -88,6 +91,7 @@ fn rows<T: Key>(
     src: &[T],
     out: &mut [i64],
     (outer, n, inner): (usize, usize, usize),
+    first: usize,
     descending: bool,
 ) -> Result<()> {
     if out.is_empty() {
@@ -106,21 +110,22 @@ fn rows<T: Key>(
             }
         };
         for row in range {
-            let start = row / inner * n * inner + row % inner;
-            let values = src[start..].iter().step_by(inner).take(n).map(|v| v.key());
-            sort::<T>(values, &mut work, descending, |k, i| {
-                // SAFETY: place k of this row, which no other task has.
-                unsafe { *out.at((start + k * inner) as isize) = i }
+            let start = |n: usize| row / inner * n * inner + row % inner;
+            let values = src[start(n)..].iter().step_by(inner).take(n).map(|v| v.key());
+            sort::<T>(values, &mut work, first, descending, |k, i| {
+                // SAFETY: place k < `first` of this row, which no other task has.
+                unsafe { *out.at((start(first) + k * inner) as isize) = i }
             });
         }
     });
     failed.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
 }
 
-/// Sorts keys with their positions; ties are decided by position, so an unstable sort is stable.
+/// Sorts keys with their positions, the `first` (at least 1) of them; ties are decided by position, so an unstable sort is stable.
 fn sort<T: Key>(
     keys: impl Iterator<Item = u64>,
     work: &mut Buffer,
+    first: usize,
     descending: bool,
     mut put: impl FnMut(usize, i64),
 ) {
@@ -130,14 +135,22 @@ fn sort<T: Key>(
         for (i, (p, key)) in pairs.iter_mut().zip(keys).enumerate() {
             *p = (key ^ flip) << 32 | i as u64;
         }
-        pairs.sort_unstable();
-        pairs.iter().enumerate().for_each(|(k, p)| put(k, (p & u32::MAX as u64) as i64));
+        leading(pairs, first).iter().enumerate().for_each(|(k, p)| put(k, (p & u32::MAX as u64) as i64));
     } else {
         let pairs = bytemuck::cast_slice_mut::<u8, u128>(work.bytes_mut());
         for (i, (p, key)) in pairs.iter_mut().zip(keys).enumerate() {
             *p = ((key ^ flip) as u128) << 64 | i as u128;
         }
-        pairs.sort_unstable();
-        pairs.iter().enumerate().for_each(|(k, p)| put(k, (p & u64::MAX as u128) as i64));
+        leading(pairs, first).iter().enumerate().for_each(|(k, p)| put(k, (p & u64::MAX as u128) as i64));
     }
+}
+
+/// The `first` smallest, in order. No two are equal, so there is one answer.
+fn leading<P: Ord>(pairs: &mut [P], first: usize) -> &[P] {
+    if first < pairs.len() {
+        pairs.select_nth_unstable(first);
+    }
+    let chosen = &mut pairs[..first];
+    chosen.sort_unstable();
+    chosen
 }

@@ -55,6 +55,15 @@ fn argsort_is_stable_in_both_directions() {
         });
         let op = Op::ArgSort { axis, descending };
         assert!(run(&op, &[&x], DType::I64, &shape).unwrap() == want, "{op:?} {shape} {dtype}");
+        // Asked for fewer, the first of them.
+        let (n, inner) = (shape[axis], strides[axis] as usize);
+        for first in [0, 1, n / 3, n.saturating_sub(1)] {
+            let mut fewer = shape.clone();
+            fewer[axis] = first.min(n);
+            let places = (0..want.len()).filter(|at| at / inner.max(1) % n.max(1) < first);
+            let want: Vec<f64> = places.map(|at| want[at]).collect();
+            assert!(run(&op, &[&x], DType::I64, &fewer).unwrap() == want, "{op:?} {shape} {dtype} {first}");
+        }
     }
 }
 

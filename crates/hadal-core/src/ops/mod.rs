@@ -201,7 +201,7 @@ pub enum Op {
     IndexSelect(usize),
     /// Inputs index (i64, 1-d), src: slices added into zeros of the node's shape.
     IndexAdd(usize),
-    /// Indices (i64) that sort along an axis; stable; NaN counts as largest.
+    /// Indices (i64) that sort along an axis, as many of the first as the node has places; stable; NaN counts as largest.
     ArgSort {
         /** axis */
         axis: usize,

@@ -26,6 +26,12 @@ impl Tensor {
     /// Where (i64) the elements in order along `dim` are to be found; see [`sort`](Tensor::sort).
     #[track_caller]
     pub fn argsort(&self, dim: isize, descending: bool) -> Tensor {
+        self.first_of_sort(dim, descending, usize::MAX)
+    }
+
+    /// The `first` positions of an [`argsort`](Tensor::argsort), or all.
+    #[track_caller]
+    fn first_of_sort(&self, dim: isize, descending: bool, first: usize) -> Tensor {
         if self.is_poisoned() {
             return self.clone();
         }
@@ -34,7 +40,8 @@ impl Tensor {
         }
         match resolve_dim("sort", self, dim) {
             Ok(axis) => {
-                let shape = self.shape().clone();
+                let mut shape = self.shape().clone();
+                shape[axis] = shape[axis].min(first);
                 Tensor::make(Op::ArgSort { axis, descending }, smallvec![self.clone()], shape, DType::I64)
             }
             Err(e) => self.fail(e, DType::I64),
@@ -48,7 +55,7 @@ impl Tensor {
     /// `k` is larger than the dimension.
     #[track_caller]
     pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Tensor, Tensor) {
-        let from = self.argsort(dim, largest);
+        let from = self.first_of_sort(dim, largest, k);
         if let Some(bad) = first_bad(&[&from]) {
             return (bad.clone(), bad);
         }
@@ -62,7 +69,6 @@ impl Tensor {
             // PyTorch gives the element itself, also for k = 0.
             return (self.clone(), from);
         }
-        let from = from.narrow(dim, 0, k);
         (self.pick(dim, &from), from)
     }
 
