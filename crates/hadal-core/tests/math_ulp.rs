@@ -111,6 +111,20 @@ fn unary_functions_stay_within_their_bounds() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
+#[test]
+fn the_short_exponential_holds_below_zero() {
+    for bits in ((-0.0f32).to_bits()..=(-87f32).to_bits()).step_by(1009) {
+        let x = f32::from_bits(bits);
+        let e = ulps(x.exp_low_(), (x as f64).exp_());
+        assert!(e <= 1.01, "off by {e:.3} ulp at {x:e}");
+    }
+    for x in [(-87f32).next_down(), -104.0, f32::MIN, f32::NEG_INFINITY] {
+        assert_eq!(x.exp_low_(), 0.0, "{x:e}");
+    }
+    assert_eq!(0f32.exp_low_(), 1.0);
+    assert!(f32::NAN.exp_low_().is_nan());
+}
+
 /// Prints the table of errors in the documentation: `cargo test -p hadal-core --test math_ulp --
 /// --ignored --nocapture`.
 #[test]

@@ -115,6 +115,10 @@ impl Real for f32 {
         exp_log::exp(self)
     }
     #[inline(always)]
+    fn exp_low_(self) -> f32 {
+        sel(self < -87.0, 0.0, exp_log::exp_narrow(self))
+    }
+    #[inline(always)]
     fn exp2_(self) -> f32 {
         exp_log::exp2(self)
     }
@@ -233,6 +237,10 @@ impl Real for f64 {
 
     #[inline(always)]
     fn exp_(self) -> f64 {
+        libm::exp(self)
+    }
+    #[inline(always)]
+    fn exp_low_(self) -> f64 {
         libm::exp(self)
     }
     #[inline(always)]

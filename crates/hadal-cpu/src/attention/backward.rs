@@ -3,7 +3,7 @@
 //! and what they add to the gradients of values, keys and queries.
 
 use super::problem::{Float, Problem, Saved, Sizes};
-use super::tile::{MaskTile, Panel, Place, Products};
+use super::tile::{MaskTile, Panel, Place, Products, TileRows, transposed};
 use super::{KEYS, QUERIES, tasks};
 use crate::args::temporary;
 use crate::chunks::for_ranges;
@@ -109,6 +109,8 @@ pub(super) struct Block<T: Float> {
     lse: [T; QUERIES],
     delta: [T; QUERIES],
     mask: MaskTile<T>,
+    key_rows: TileRows<T>,
+    value_rows: TileRows<T>,
     /// Probabilities of a tile.
     pub p: Scratch<T>,
     /// Cotangents of its scores.
@@ -126,6 +128,8 @@ impl<T: Float> Block<T> {
             lse: [T::NONE; QUERIES],
             delta: [T::NONE; QUERIES],
             mask: MaskTile::new(p),
+            key_rows: TileRows::new(&p.k, d),
+            value_rows: TileRows::new(&p.v, e),
             p: Scratch::new(KEYS * QUERIES),
             ds: Scratch::new(KEYS * QUERIES),
         }
@@ -159,31 +163,55 @@ impl<T: Float> Block<T> {
         }
         self.lse = [T::HIGHEST_SCORE; QUERIES];
         self.delta = [T::NONE; QUERIES];
-        let rows = self.cotangent_rows.slice().chunks_exact(ew);
-        for (i, dy) in rows.take(at.queries).enumerate() {
-            let query = at.query + i;
-            let lse = saved.lse[(at.b * h + at.h) * n + query];
-            self.lse[i] = if lse == T::LOWEST_SCORE { T::HIGHEST_SCORE } else { lse };
-            let y = &saved.y[((at.b * n + query) * h + at.h) * e..][..e];
-            self.delta[i] = dy.iter().zip(y).fold(T::NONE, |sum, (&a, &b)| sum + a * b);
+        let lse = &saved.lse[(at.b * h + at.h) * n + at.query..][..at.queries];
+        for (to, &lse) in self.lse.iter_mut().zip(lse) {
+            *to = if lse == T::LOWEST_SCORE { T::HIGHEST_SCORE } else { lse };
+        }
+        let y = &saved.y[((at.b * n + at.query) * h + at.h) * e..];
+        let dy = self.cotangent_rows.slice().as_ptr();
+        // SAFETY: the results of these queries, and their cotangents.
+        unsafe {
+            let size = (at.queries, e);
+            (products.functions().dots)(dy, y.as_ptr(), (ew, h * e), size, self.delta.as_mut_ptr());
         }
     }
 
-    /// Probabilities and cotangents of scores of a panel's queries with `keys` keys from the place on.
+    /// The keys and values of a tile, as they are to be read.
     ///
     /// # Safety
-    /// The place lies inside the problem, and `enter` was called for its queries.
+    /// The place, and as many keys from there on, lie inside the problem.
+    pub unsafe fn keys(
+        &mut self,
+        p: &Problem<'_, T>,
+        products: &Products<T>,
+        at: Place,
+        count: usize,
+    ) -> [Operand<T>; 2] {
+        let Sizes { h, g, d, e, .. } = p.sizes;
+        let kv = at.h * g / h;
+        // SAFETY: the caller's promise.
+        unsafe {
+            [
+                self.key_rows.of(products, p.k.at(at.b, kv, at.key, 0), count, d),
+                self.value_rows.of(products, p.v.at(at.b, kv, at.key, 0), count, e),
+            ]
+        }
+    }
+
+    /// Probabilities and cotangents of scores of a panel's queries with the first `keys` keys of a tile.
+    ///
+    /// # Safety
+    /// The place lies inside the problem, `enter` was called for its queries, and `k` and `v` are what
+    /// `keys` gave.
     pub unsafe fn panel(
         &mut self,
         p: &Problem<'_, T>,
         products: &Products<T>,
         at: Place,
         panel: Panel,
-        keys: usize,
+        ([k, v], keys): ([Operand<T>; 2], usize),
     ) {
-        let Sizes { h, g, d, e, .. } = p.sizes;
-        let kv = at.h * g / h;
-        let (k, v) = (p.k.at(at.b, kv, at.key, 0), p.v.at(at.b, kv, at.key, 0));
+        let Sizes { d, e, .. } = p.sizes;
         let Panel { col, lanes } = panel;
         // SAFETY: the panel lies inside the tiles, the keys inside the problem.
         unsafe {
@@ -235,26 +263,29 @@ unsafe fn share<T: Float>(
         // gradients are the caller's promise.
         unsafe {
             block.enter(p, saved, &products, at);
-            sums.fill(T::NONE);
             let end = p.seen_before(query + queries);
             for key in (0..end).step_by(KEYS) {
                 at.key = key;
                 let count = KEYS.min(end - key);
+                let kv = block.keys(p, &products, at, count);
                 for panel in products.panels(queries) {
                     let seen = p.seen_before(query + panel.col + panel.lanes);
                     let keys = count.min(seen.saturating_sub(key));
-                    block.panel(p, &products, at, panel, keys);
+                    block.panel(p, &products, at, panel, (kv, keys));
                     for tile in [&mut block.p, &mut block.ds] {
                         for row in tile.slice().chunks_exact_mut(QUERIES).take(count).skip(keys) {
                             row[panel.col..][..panel.lanes].fill(T::NONE);
                         }
                     }
                     if keys > 0 {
-                        let k = p.k.at(b, g, key, 0);
-                        let k = Operand { ptr: k.ptr, lane: k.step, step: k.lane };
                         let ds = block.ds.slice().as_ptr().add(panel.col);
                         let sums = sums.as_mut_ptr().add(panel.col);
-                        products.product((k, d, keys), (ds, QUERIES), (sums, QUERIES, panel.lanes), true);
+                        products.product(
+                            (transposed(kv[0]), d, keys),
+                            (ds, QUERIES),
+                            (sums, QUERIES, panel.lanes),
+                            key > 0,
+                        );
                     }
                 }
                 // Queries before the first key of the tile do not see it.

@@ -2,9 +2,10 @@
 //! the heads that share them. The keys are cut into splits of a fixed length, each a task of its own
 //! (Dao 2023, "Flash-Decoding"), whose results are joined in order.
 
+use super::lanes::Functions;
 use super::problem::{Float, Mask, Problem, Sizes};
+use super::tasks;
 use super::tile::Products;
-use super::{KEYS, tasks};
 use crate::args::temporary;
 use crate::gemm::vecmat::{MAX_ROWS, Rows};
 use crate::scratch::Scratch;
@@ -46,21 +47,22 @@ pub(super) fn run<T: Float>(op: &'static str, p: &Problem<'_, T>, y: &mut [T], l
             let (b, h) = (head / g, head % g * (h / g) + row / n);
             let parts = (0..splits).map(|i| &parts[((head * splits + i) * rows + row) * width..][..width]);
             let to = ((b * n + row % n) * p.sizes.h + h) * e;
-            lse[(b * p.sizes.h + h) * n + row % n] = join(parts, &mut y[to..to + e]);
+            lse[(b * p.sizes.h + h) * n + row % n] = join(products.functions(), parts, &mut y[to..to + e]);
         }
     }
     Ok(())
 }
 
 /// A row from its splits; returns the logarithm of its sum.
-fn join<'a, T: Float>(parts: impl Iterator<Item = &'a [T]> + Clone, y: &mut [T]) -> T {
+fn join<'a, T: Float>(f: &Functions<T>, parts: impl Iterator<Item = &'a [T]> + Clone, y: &mut [T]) -> T {
     let e = y.len();
     let max = parts.clone().fold(T::LOWEST_SCORE, |m, p| if p[e] > m { p[e] } else { m });
     let base = if max == T::LOWEST_SCORE { T::NONE } else { max };
     y.fill(T::NONE);
     let mut sum = T::NONE;
     for part in parts {
-        let factor = (part[e] - base).exp();
+        // SAFETY: the functions of this machine.
+        let factor = unsafe { (f.exp)(part[e] - base) };
         sum += part[e + 1] * factor;
         y.iter_mut().zip(part).for_each(|(y, &v)| *y += v * factor);
     }
@@ -69,7 +71,8 @@ fn join<'a, T: Float>(parts: impl Iterator<Item = &'a [T]> + Clone, y: &mut [T])
         return T::LOWEST_SCORE;
     }
     y.iter_mut().for_each(|y| *y = *y / sum);
-    max + sum.ln()
+    // SAFETY: as above.
+    max + unsafe { (f.ln)(sum) }
 }
 
 /// # Safety
@@ -85,7 +88,7 @@ unsafe fn split<T: Float>(
     let (rows, width) = (heads / shared * n, e + 2);
     let (ks, f) = (products.kernels(), products.functions());
     let place = |row: usize| (g * (heads / shared) + row / n, row % n);
-    let (mut q, mut s) = (Scratch::<T>::new(rows * d), Scratch::<T>::new(rows * KEYS));
+    let (mut q, mut s) = (Scratch::<T>::new(rows * d), Scratch::<T>::new(rows * SPLIT));
     let (q, s) = (q.slice(), s.slice());
     for (row, to) in q.chunks_exact_mut(d).enumerate() {
         let (h, query) = place(row);
@@ -96,41 +99,33 @@ unsafe fn split<T: Float>(
         }
     }
     part.fill(T::NONE);
-    part.chunks_exact_mut(width).for_each(|row| row[e] = T::LOWEST_SCORE);
-    let end = range.end;
-    for key in range.step_by(KEYS) {
-        let keys = KEYS.min(end - key);
-        let (k, v) = (p.k.at(b, g, key, 0), p.v.at(b, g, key, 0));
-        s.fill(T::NONE);
-        for row in (0..rows).step_by(MAX_ROWS) {
-            let m = MAX_ROWS.min(rows - row);
-            // SAFETY: `keys` rows of keys, `m` rows of scores and queries.
-            unsafe {
-                let a = Rows { a: q.as_ptr().add(row * d), a_row: d as isize, a_step: 1, m, k: d };
-                (ks.dot)(&a, k.ptr, k.lane, s.as_mut_ptr().add(row * KEYS), KEYS, 1, keys);
-            }
+    s.fill(T::NONE);
+    let (key, keys) = (range.start, range.len());
+    let (k, v) = (p.k.at(b, g, key, 0), p.v.at(b, g, key, 0));
+    for row in (0..rows).step_by(MAX_ROWS) {
+        let m = MAX_ROWS.min(rows - row);
+        // SAFETY: `keys` rows of keys, `m` rows of scores and queries.
+        unsafe {
+            let a = Rows { a: q.as_ptr().add(row * d), a_row: d as isize, a_step: 1, m, k: d };
+            (ks.dot)(&a, k.ptr, k.lane, s.as_mut_ptr().add(row * SPLIT), SPLIT, 1, keys);
         }
-        for row in 0..rows {
-            let (h, query) = place(row);
-            let s = &mut s[row * KEYS..][..keys];
-            // SAFETY: the mask has this query and these keys.
-            unsafe { hide(p, (b, h, query, key), s) };
-            let part = &mut part[row * width..][..width];
-            // SAFETY: a row of `keys` scores.
-            let (max, factor, sum) = unsafe { (f.row)(s.as_mut_ptr(), keys, part[e]) };
-            if factor != T::ONCE {
-                part[..e].iter_mut().for_each(|v| *v = *v * factor);
-            }
-            (part[e], part[e + 1]) = (max, part[e + 1] * factor + sum);
+    }
+    for (row, part) in part.chunks_exact_mut(width).enumerate() {
+        let (h, query) = place(row);
+        let s = &mut s[row * SPLIT..][..keys];
+        // SAFETY: the mask has this query and these keys; a row has `keys` scores.
+        unsafe {
+            hide(p, (b, h, query, key), s);
+            (part[e], part[e + 1]) = (f.row)(s.as_mut_ptr(), keys);
         }
-        for row in (0..rows).step_by(MAX_ROWS) {
-            let m = MAX_ROWS.min(rows - row);
-            // SAFETY: `keys` rows of values, `m` rows of probabilities and results.
-            unsafe {
-                let a = s.as_ptr().add(row * KEYS);
-                let a = Rows { a, a_row: KEYS as isize, a_step: 1, m, k: keys };
-                (ks.axpy)(&a, v.ptr, v.lane, part.as_mut_ptr().add(row * width), width, e);
-            }
+    }
+    for row in (0..rows).step_by(MAX_ROWS) {
+        let m = MAX_ROWS.min(rows - row);
+        // SAFETY: `keys` rows of values, `m` rows of probabilities and results.
+        unsafe {
+            let a = s.as_ptr().add(row * SPLIT);
+            let a = Rows { a, a_row: SPLIT as isize, a_step: 1, m, k: keys };
+            (ks.axpy)(&a, v.ptr, v.lane, part.as_mut_ptr().add(row * width), width, e);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::lanes::Online;
 use super::problem::{Float, Problem, Sizes};
-use super::tile::{MaskTile, Place, Products};
+use super::tile::{MaskTile, Place, Products, TileRows, transposed};
 use super::{KEYS, QUERIES, tasks};
 use crate::gemm::Operand;
 use crate::scratch::Scratch;
@@ -40,9 +40,9 @@ unsafe fn block<T: Float>(
     let mut s = Scratch::<T>::new(KEYS * QUERIES);
     let mut o = Scratch::<T>::new(2 * e * QUERIES);
     let mut mask = MaskTile::new(p);
+    let (mut key_rows, mut value_rows) = (TileRows::new(&p.k, d), TileRows::new(&p.v, e));
     let mut state = Online::<T>::new();
     let (q, s, (o, rows)) = (q.slice(), s.slice(), o.slice().split_at_mut(e * QUERIES));
-    o.fill(T::NONE);
     let f = products.functions();
     // SAFETY: queries, keys and values lie inside their operands, tiles inside the scratch, whose rows
     // are `QUERIES` apart; the outputs are the caller's promise.
@@ -52,10 +52,12 @@ unsafe fn block<T: Float>(
         let end = p.seen_before(query + queries);
         for key in (0..end).step_by(KEYS) {
             let place = Place { b, h, query, queries, key };
-            let (k, v) = (p.k.at(b, kv, key, 0), p.v.at(b, kv, key, 0));
+            let keys = KEYS.min(end - key);
+            let k = key_rows.of(&products, p.k.at(b, kv, key, 0), keys, d);
+            let v = transposed(value_rows.of(&products, p.v.at(b, kv, key, 0), keys, e));
             for panel in products.panels(queries) {
                 let seen = p.seen_before(query + panel.col + panel.lanes);
-                let keys = KEYS.min(end - key).min(seen.saturating_sub(key));
+                let keys = keys.min(seen.saturating_sub(key));
                 if keys == 0 {
                     continue;
                 }
@@ -72,23 +74,18 @@ unsafe fn block<T: Float>(
                 if (f.online)(tile, QUERIES, keys, lanes, &raw mut state, col) && key > 0 {
                     (f.rescale)(result, QUERIES, e, lanes, state.factor.as_ptr().add(col));
                 }
-                let v = Operand { ptr: v.ptr, lane: v.step, step: v.lane };
-                products.product((v, e, keys), (tile, QUERIES), (result, QUERIES, lanes), true);
+                // The first tile is seen by every panel.
+                products.product((v, e, keys), (tile, QUERIES), (result, QUERIES, lanes), key > 0);
             }
         }
         // Back to rows of queries.
         let o = Operand { ptr: o.as_ptr(), lane: 1, step: QUERIES as isize };
         products.copy_rows(o, queries, e, e, rows.as_mut_ptr());
-        let lse = lse.slice((b * heads + h) * n + query, queries);
-        for (i, lse) in lse.iter_mut().enumerate() {
-            let (max, sum) = (state.max[i], state.sum[i]);
-            let seen = sum != T::NONE;
-            let by = if seen { T::ONCE / sum } else { T::NONE };
+        (f.finish)(&raw mut state);
+        lse.slice((b * heads + h) * n + query, queries).copy_from_slice(&state.max[..queries]);
+        for (i, &by) in state.factor[..queries].iter().enumerate() {
             let y = y.slice(((b * n + query + i) * heads + h) * e, e);
-            for (y, &v) in y.iter_mut().zip(&rows[i * e..(i + 1) * e]) {
-                *y = v * by;
-            }
-            *lse = if seen { max + sum.ln() } else { T::LOWEST_SCORE };
+            y.iter_mut().zip(&rows[i * e..(i + 1) * e]).for_each(|(y, &v)| *y = v * by);
         }
     }
 }

@@ -15,11 +15,12 @@ pub(super) trait Lanes: Copy + 'static + PartialOrd + Sub<Output = Self> + Div<O
     const LOWEST_SCORE: Self;
     const HIGHEST_SCORE: Self;
     fn lit(v: f64) -> Self;
-    fn ln(self) -> Self;
-    fn exp(self) -> Self;
     /// The functions for this machine.
     fn functions() -> &'static Functions<Self>;
 }
+
+/// Two numbers of elements.
+type Pair = (usize, usize);
 
 /// Functions on tiles. Rows are `stride` apart and have `cols` lanes, a multiple of the vectors' lanes
 /// and at most two vectors; see the bodies of the same names.
@@ -28,7 +29,11 @@ pub(super) struct Functions<T> {
     pub rescale: unsafe fn(*mut T, usize, usize, usize, *const T),
     pub gradient: unsafe fn(*mut T, *mut T, usize, usize, usize, *const T, *const T),
     pub hide: unsafe fn(*mut T, usize, usize, usize, *const T, bool),
-    pub row: unsafe fn(*mut T, usize, T) -> (T, T, T),
+    pub finish: unsafe fn(*mut Online<T>),
+    pub row: unsafe fn(*mut T, usize) -> (T, T),
+    pub dots: unsafe fn(*const T, *const T, Pair, Pair, *mut T),
+    pub exp: unsafe fn(T) -> T,
+    pub ln: unsafe fn(T) -> T,
 }
 
 /// The state of the online softmax of some queries.
@@ -93,13 +98,13 @@ unsafe fn online<T: Lanes + Math, const L: usize>(
         for i in 0..L {
             // Nothing seen so far: any finite base gives zeros.
             base[i] = T::select(max[i] == T::LOWEST_SCORE, T::NONE, max[i]);
-            factor[i] = (before[i] - base[i]).exp_();
+            factor[i] = (before[i] - base[i]).exp_low_();
             changed |= factor[i] != T::ONCE;
         }
         for k in 0..keys {
             let mut v = load::<T, L>(s.add(k * stride));
             for i in 0..L {
-                v[i] = (v[i] - base[i]).exp_();
+                v[i] = (v[i] - base[i]).exp_low_();
                 part[i] += v[i];
             }
             store(s.add(k * stride), v);
@@ -112,6 +117,20 @@ unsafe fn online<T: Lanes + Math, const L: usize>(
         store(sum_at, sum);
         store(factor_at, factor);
         changed
+    }
+}
+
+/// After the last tile: the largest scores become logarithms of sums (−∞ where no key is seen), the
+/// factors what results are to be multiplied with.
+#[inline(always)]
+unsafe fn finish<T: Lanes + Math>(state: *mut Online<T>) {
+    // SAFETY: the caller's state.
+    let state = unsafe { &mut *state };
+    for i in 0..super::QUERIES {
+        let sum = state.sum[i];
+        let none = sum == T::NONE;
+        state.factor[i] = T::select(none, T::NONE, T::ONCE / sum);
+        state.max[i] = T::select(none, T::LOWEST_SCORE, state.max[i] + sum.ln_());
     }
 }
 
@@ -148,7 +167,7 @@ unsafe fn gradient<T: Lanes + Math, const L: usize>(
             let mut p = load::<T, L>(s.add(k * stride));
             let mut g = load::<T, L>(dp.add(k * stride));
             for i in 0..L {
-                p[i] = (p[i] - lse[i]).exp_();
+                p[i] = (p[i] - lse[i]).exp_low_();
                 g[i] = p[i] * (g[i] - delta[i]);
             }
             store(s.add(k * stride), p);
@@ -182,34 +201,62 @@ unsafe fn hide<T: Lanes + Math, const L: usize>(
     }
 }
 
-/// The online softmax of one query: its scores in a row, and the largest before. Returns the largest
-/// so far, what is to be multiplied to what was before, and the row's sum.
+/// The scores of one query, in a row, become `exp(score − max)`. Returns the largest and the sum.
 #[inline(always)]
-unsafe fn row<T: Lanes + Math>(s: *mut T, keys: usize, before: T) -> (T, T, T) {
+unsafe fn row<T: Lanes + Math>(s: *mut T, keys: usize) -> (T, T) {
     // SAFETY: the row has `keys` elements.
     let s = unsafe { std::slice::from_raw_parts_mut(s, keys) };
-    let mut maxima = [before; ROW];
+    let mut maxima = [T::LOWEST_SCORE; ROW];
     let (whole, rest) = s.as_chunks::<ROW>();
     for v in whole {
         for i in 0..ROW {
             maxima[i] = T::select(v[i] > maxima[i], v[i], maxima[i]);
         }
     }
-    let max = rest.iter().chain(&maxima).fold(before, |m, &v| T::select(v > m, v, m));
+    let max = rest.iter().chain(&maxima).fold(T::LOWEST_SCORE, |m, &v| T::select(v > m, v, m));
     let base = T::select(max == T::LOWEST_SCORE, T::NONE, max);
     let mut sums = [T::NONE; ROW];
     let (whole, rest) = s.as_chunks_mut::<ROW>();
     for v in whole {
         for i in 0..ROW {
-            v[i] = (v[i] - base).exp_();
+            v[i] = (v[i] - base).exp_low_();
             sums[i] += v[i];
         }
     }
     for (v, sum) in rest.iter_mut().zip(&mut sums) {
-        *v = (*v - base).exp_();
+        *v = (*v - base).exp_low_();
         *sum += *v;
     }
-    (max, (before - base).exp_(), sums.iter().fold(T::NONE, |a, &v| a + v))
+    (max, sums.iter().fold(T::NONE, |a, &v| a + v))
+}
+
+/// The products of the rows of two matrices, which are `a_row` and `b_row` apart, `width` long.
+#[inline(always)]
+unsafe fn dots<T: Lanes + Math>(
+    a: *const T,
+    b: *const T,
+    (a_row, b_row): Pair,
+    (rows, width): Pair,
+    to: *mut T,
+) {
+    for row in 0..rows {
+        // SAFETY: both matrices have this row, and `to` as many elements.
+        unsafe {
+            let a = std::slice::from_raw_parts(a.add(row * a_row), width);
+            let b = std::slice::from_raw_parts(b.add(row * b_row), width);
+            let mut sums = [T::NONE; ROW];
+            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<ROW>(), b.as_chunks::<ROW>());
+            for (a, b) in a.iter().zip(b) {
+                for i in 0..ROW {
+                    sums[i] += a[i] * b[i];
+                }
+            }
+            for ((a, b), sum) in a_rest.iter().zip(b_rest).zip(&mut sums) {
+                *sum += *a * *b;
+            }
+            *to.add(row) = sums.iter().fold(T::NONE, |s, &v| s + v);
+        }
+    }
 }
 
 /// The functions of one type compiled for one instruction set: `functions!(features, module, type,
@@ -217,7 +264,7 @@ unsafe fn row<T: Lanes + Math>(s: *mut T, keys: usize, before: T) -> (T, T, T) {
 macro_rules! functions {
     ($(#[$feature:meta])* $module:ident, $t:ty, $one:literal, $two:literal) => {
         mod $module {
-            use super::{Functions, Online};
+            use super::{Functions, Math, Online};
             // SAFETY (all): the caller's promise is the body's; each part of the lanes is one call.
             $(#[$feature])*
             unsafe fn online(
@@ -256,11 +303,30 @@ macro_rules! functions {
                 }
             }
             $(#[$feature])*
-            unsafe fn row(s: *mut $t, keys: usize, before: $t) -> ($t, $t, $t) {
+            unsafe fn row(s: *mut $t, keys: usize) -> ($t, $t) {
                 // SAFETY: see above.
-                unsafe { super::row::<$t>(s, keys, before) }
+                unsafe { super::row::<$t>(s, keys) }
             }
-            pub(super) static FUNCTIONS: Functions<$t> = Functions { online, rescale, gradient, hide, row };
+            $(#[$feature])*
+            unsafe fn finish(o: *mut Online<$t>) {
+                // SAFETY: see above.
+                unsafe { super::finish::<$t>(o) }
+            }
+            $(#[$feature])*
+            unsafe fn dots(a: *const $t, b: *const $t, apart: super::Pair, size: super::Pair, to: *mut $t) {
+                // SAFETY: see above.
+                unsafe { super::dots::<$t>(a, b, apart, size, to) }
+            }
+            $(#[$feature])*
+            unsafe fn exp(v: $t) -> $t {
+                v.exp_low_()
+            }
+            $(#[$feature])*
+            unsafe fn ln(v: $t) -> $t {
+                v.ln_()
+            }
+            pub(super) static FUNCTIONS: Functions<$t> =
+                Functions { online, finish, rescale, gradient, hide, row, dots, exp, ln };
         }
     };
 }
@@ -293,12 +359,6 @@ macro_rules! float {
             const HIGHEST_SCORE: $t = $t::INFINITY;
             fn lit(v: f64) -> $t {
                 v as $t
-            }
-            fn ln(self) -> $t {
-                self.ln_()
-            }
-            fn exp(self) -> $t {
-                self.exp_()
             }
             fn functions() -> &'static Functions<$t> {
                 match level() {

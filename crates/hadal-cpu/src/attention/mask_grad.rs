@@ -48,11 +48,13 @@ pub(super) fn run<T: Float>(
                     let end = keys.end.min(p.seen_before(query + count));
                     for key in (keys.start..end).step_by(KEYS) {
                         at.key = key;
+                        let keys = KEYS.min(end - key);
+                        // SAFETY: as above.
+                        let kv = unsafe { block.keys(p, &products, at, keys) };
                         for panel in products.panels(count) {
-                            let count = KEYS.min(end - key);
                             // SAFETY: as above.
-                            unsafe { block.panel(p, &products, at, panel, count) };
-                            let tile = block.ds.slice().chunks_exact(QUERIES).take(count);
+                            unsafe { block.panel(p, &products, at, panel, (kv, keys)) };
+                            let tile = block.ds.slice().chunks_exact(QUERIES).take(keys);
                             for (to, from) in sums.chunks_exact_mut(QUERIES).zip(tile) {
                                 let range = panel.col..panel.col + panel.lanes;
                                 let from = &from[range.clone()];

@@ -1,6 +1,6 @@
 //! Tiles: products by micro-kernels, and what of the mask falls on a tile.
 
-use super::problem::{Float, Mask, Problem};
+use super::problem::{Float, Mask, Matrices, Problem};
 use super::{KEYS, QUERIES};
 use crate::gemm::kernel::{MAX_MR, Tile};
 use crate::gemm::tables::Kernels;
@@ -67,9 +67,8 @@ impl<T: Float> Products<T> {
     /// # Safety
     /// `rows` is valid for so many rows of `d`; `to` has room for `count` of `width`.
     pub unsafe fn copy_rows(&self, rows: Operand<T>, count: usize, d: usize, width: usize, to: *mut T) {
-        let steps = Operand { ptr: rows.ptr, lane: rows.step, step: rows.lane };
         // SAFETY: packing with the elements of a row as lanes.
-        unsafe { pack_panel(self.ks, steps, d, 0, width, (0, count), to) }
+        unsafe { pack_panel(self.ks, transposed(rows), d, 0, width, (0, count), to) }
     }
 
     /// `C (+)= A B`: A strided, of `rows` by `k`; B with rows `b_row` apart, valid for whole vectors.
@@ -109,6 +108,50 @@ impl<T: Float> Products<T> {
             }
         }
     }
+}
+
+/// Room for the keys or values of a tile. Rows that fall on the same cache sets, as those of 4096 bytes
+/// do, would throw each other out at every step: they are copied once for the tile. (Other rows that lie
+/// apart are read where they are: copying them was never quicker, measured.)
+pub(super) struct TileRows<T: Float>(Scratch<T>);
+
+impl<T: Float> TileRows<T> {
+    /// For matrices with rows of so many elements.
+    pub fn new(of: &Matrices<'_, T>, width: usize) -> Self {
+        let rows = of.at(0, 0, 0, 0);
+        TileRows(Scratch::new(if close(&rows) { 0 } else { KEYS * width }))
+    }
+
+    /// Where `count` rows of a tile are to be read, and whose rows are lanes.
+    ///
+    /// # Safety
+    /// `rows` is valid for so many rows of `width`, and is one of the matrices given to `new`.
+    pub unsafe fn of(
+        &mut self,
+        products: &Products<T>,
+        rows: Operand<T>,
+        count: usize,
+        width: usize,
+    ) -> Operand<T> {
+        if close(&rows) {
+            return rows;
+        }
+        let to = self.0.slice().as_mut_ptr();
+        // SAFETY: the caller's promise; the scratch has room for `KEYS` rows.
+        unsafe { products.copy_rows(rows, count, width, width, to) };
+        Operand { ptr: to, lane: width as isize, step: 1 }
+    }
+}
+
+/// Whether rows are read as they lie.
+fn close<T>(rows: &Operand<T>) -> bool {
+    let bytes = rows.lane.unsigned_abs() * size_of::<T>();
+    rows.step == 1 && (bytes == 0 || !bytes.is_multiple_of(4096))
+}
+
+/// The same with columns as lanes.
+pub(super) fn transposed<T>(rows: Operand<T>) -> Operand<T> {
+    Operand { ptr: rows.ptr, lane: rows.step, step: rows.lane }
 }
 
 /// One tile's place: batch index, head, first query and how many, first key.
