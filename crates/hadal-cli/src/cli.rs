@@ -10,6 +10,7 @@ Examples:
   hadal eval runs/lenet-1                test accuracy of a run, class by class
   hadal predict runs/lenet-1 seven.png   what is in the picture?
   hadal inspect lenet                    layers, shapes, parameters, FLOPs
+  hadal profile lenet                    where does the time go?
 
 Exit codes:
   0    done
@@ -19,7 +20,8 @@ Exit codes:
   130  interrupted (Ctrl-C); what was trained so far is saved
 
 Environment:
-  HADAL_CACHE  folder for downloaded data sets, else ~/.cache/hadal
+  HADAL_CACHE  folder for downloaded data sets and for what was measured of
+               this machine, else ~/.cache/hadal
   NO_COLOR     when set, nothing is coloured
   TERM         when it is dumb, plain lines: no colour, no bar that moves";
 
@@ -56,6 +58,8 @@ pub enum Command {
     Data(commands::data::Args),
     /// Draw the curves of one or several runs into one picture
     Plot(commands::plot::Args),
+    /// Show where the time of a training step or an answer goes
+    Profile(commands::profile::Args),
     /// Show what this machine computes with
     Devices(commands::devices::Args),
     /// Print a completion script for a shell

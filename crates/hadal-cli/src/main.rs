@@ -53,6 +53,7 @@ fn run(command: &Command) -> Result {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Data(args) => commands::data::run(args),
         Command::Plot(args) => commands::plot::run(args),
+        Command::Profile(args) => commands::profile::run(args),
         Command::Devices(args) => commands::devices::run(args),
         Command::Completions(args) => commands::completions::run(args),
     }

@@ -208,6 +208,9 @@ fn short(d: Duration) -> String {
 /// One JSON object a line, the last with the result.
 #[derive(Default)]
 pub struct JsonLines {
+    /// Keeps the last line back until [`release_end`](JsonLines::release_end).
+    hold_end: bool,
+    end: Option<serde_json::Value>,
     log_every: u64,
     failed: Option<Failure>,
 }
@@ -226,6 +229,16 @@ impl JsonLines {
         if let (Err(e), None) = (terminal::print_json(value), &self.failed) {
             self.failed = Some(e);
         }
+    }
+
+    /// With the last line kept back until [`release_end`](JsonLines::release_end), where that is wanted.
+    pub fn new(hold_end: bool) -> JsonLines {
+        JsonLines { hold_end, ..JsonLines::default() }
+    }
+
+    /// Prints a line that was made after the training, and the last line where it was held back.
+    pub fn release_end(&mut self, before: Option<serde_json::Value>) {
+        before.iter().chain(&self.end.take()).for_each(|line| self.put(line));
     }
 
     /// Why a line could not be written, the first of them; a quiet end when the reader went away.
@@ -269,6 +282,10 @@ impl Observer for JsonLines {
         self.put(&json!({ "event": "note", "text": text }));
     }
     fn on_end(&mut self, s: &Summary) {
-        self.put(&End { event: "end", summary: s });
+        let end = End { event: "end", summary: s };
+        match serde_json::to_value(&end) {
+            Ok(end) if self.hold_end => self.end = Some(end),
+            _ => self.put(&end),
+        }
     }
 }

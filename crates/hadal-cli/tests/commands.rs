@@ -207,11 +207,20 @@ fn devices() {
     let j = json(&["devices", "--json", "--threads", "2"]);
     assert_eq!((&j["device"], &j["threads"]), (&"cpu".into(), &2.into()));
     assert!(j["simd"].is_string() && j.get("measured").is_none());
-    let j = json(&["devices", "--json", "--measure", "--threads", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["devices", "--json", "--measure", "--threads", "1"];
+    let said = common::finish(common::hadal(&args).env("HADAL_CACHE", dir.path()));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let j: serde_json::Value = serde_json::from_str(said.out.trim_end()).unwrap();
     let measured = |name: &str| j["measured"][name].as_f64().unwrap();
     // Far below any machine's and far above what a wrong unit gives.
     assert!((0.1..1e5).contains(&measured("matmul_gflops_1_thread")), "{j}");
-    assert!((0.1..1e4).contains(&measured("memory_gb_per_s")), "{j}");
+    assert!((0.1..1e5).contains(&measured("peak_gflops")), "{j}");
+    for rate in ["memory_gb_per_s", "read_gb_per_s", "copy_gb_per_s", "update_gb_per_s", "l2_gb_per_s"] {
+        assert!((0.1..1e4).contains(&measured(rate)), "{rate}: {j}");
+    }
+    // It is kept for the profiler.
+    assert_eq!(std::fs::read_dir(dir.path().join("ceilings")).unwrap().count(), 1);
 }
 
 /// A test image of this digit as ink of one brightness on transparent ground, the shape in its opacity.

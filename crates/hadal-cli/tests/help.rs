@@ -4,7 +4,8 @@ mod common;
 
 use common::{assert_narrow, ok, root, run};
 
-const COMMANDS: &[&str] = &["train", "eval", "predict", "inspect", "data", "plot", "devices", "completions"];
+const COMMANDS: &[&str] =
+    &["train", "eval", "predict", "inspect", "data", "plot", "profile", "devices", "completions"];
 
 #[test]
 fn the_page_is_the_programs_help() {

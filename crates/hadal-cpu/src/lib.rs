@@ -21,6 +21,7 @@ mod sort;
 mod strided;
 mod sum;
 
+pub mod ceiling;
 pub mod conv;
 pub mod gemm;
 pub mod pool;

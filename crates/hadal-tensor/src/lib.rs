@@ -21,6 +21,7 @@ pub use hadal_core::{
     DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak,
     trim_memory,
 };
+pub use hadal_cpu::ceiling::{Ceilings, measure as measure_ceilings};
 pub use hadal_cpu::simd::{Level as SimdLevel, level as simd_level};
 pub use hadal_cpu::threads::{set_threads, threads};
 pub use operand::{Dims, Operand, ShapeArg};

@@ -50,6 +50,9 @@ pub use hadal_zoo as zoo;
 
 pub use hadal_tensor::{DType, Error, Key, Result, Shape, Tensor, s};
 pub use hadal_train::files;
+// The function records, the module of the same name reports.
+pub use hadal_tensor::profile;
+pub use hadal_train::profile;
 pub use summary::{Summary, SummaryRow, summary};
 
 #[cfg(doctest)]

@@ -1,9 +1,11 @@
 //! `hadal devices`: what this machine computes with, and how fast it is.
 
+use crate::commands::profile::keep;
 use crate::failure::Result;
 use crate::places::use_threads;
 use crate::table::bytes;
 use crate::terminal;
+use hadal::profile::{Ceilings, processor};
 use hadal::tensor::{SimdLevel, eval, set_threads, simd_level, threads};
 use hadal::{DType, Key, Tensor};
 use serde::Serialize;
@@ -20,7 +22,8 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Measure arithmetic and memory too; takes about two seconds
+    /// Measure arithmetic and memory too, and keep it for the profiler; takes
+    /// about two seconds
     #[arg(long)]
     measure: bool,
     /// Threads that computations use; 0 takes all cores [default: 0]
@@ -62,9 +65,15 @@ struct Cache {
 
 #[derive(Serialize, Debug)]
 struct Measured {
+    peak_gflops: f64,
+    peak_bf16_gflops: Option<f64>,
     matmul_gflops_1_thread: f64,
     matmul_gflops: f64,
     memory_gb_per_s: f64,
+    read_gb_per_s: f64,
+    copy_gb_per_s: f64,
+    update_gb_per_s: f64,
+    l2_gb_per_s: f64,
 }
 
 /// Shows the machine.
@@ -85,7 +94,7 @@ fn look() -> Machine {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     Machine {
         device: "cpu",
-        cpu: field(&cpuinfo, "model name").map(str::to_owned),
+        cpu: processor(),
         architecture: std::env::consts::ARCH,
         cores: cores(&cpuinfo),
         hardware_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -180,15 +189,20 @@ fn measure() -> Result<Measured> {
     let one = matmul();
     set_threads(all);
     let one = gflops(one?);
-    // 64 MiB in and 64 MiB out: beyond every cache; the pool keeps the memory from run to run.
-    const ELEMENTS: usize = 16 << 20;
-    let x = Tensor::zeros([ELEMENTS], DType::F32).materialize()?;
-    let x = (&x + Tensor::arange(0, ELEMENTS as i64, 1).cast(DType::F32)).materialize()?;
-    let seconds = best(10, || eval(&[&(&x + 1.0)]))?;
+    let matmul_gflops = if all == 1 { one } else { gflops(matmul()?) };
+    let c = Ceilings::measure();
+    // The profiler holds its figures against them.
+    keep(&c);
     Ok(Measured {
+        peak_gflops: c.gflops,
+        peak_bf16_gflops: (c.bf16_gflops > 0.0).then_some(c.bf16_gflops),
         matmul_gflops_1_thread: one,
-        matmul_gflops: if all == 1 { one } else { gflops(matmul()?) },
-        memory_gb_per_s: (2 * 4 * ELEMENTS) as f64 / seconds / 1e9,
+        matmul_gflops,
+        memory_gb_per_s: c.memory_gbs(),
+        read_gb_per_s: c.read_gbs,
+        copy_gb_per_s: c.copy_gbs,
+        update_gb_per_s: c.update_gbs,
+        l2_gb_per_s: c.l2_gbs,
     })
 }
 
@@ -220,6 +234,8 @@ fn describe(m: &Machine) -> String {
         Some(x) => {
             let threads =
                 if m.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", m.threads) };
+            let bf16 = x.peak_bf16_gflops.map(|g| format!(", {g:.1} in bf16")).unwrap_or_default();
+            line("peak", format!("{:.1} GFLOP/s in f32{bf16} on {threads}", x.peak_gflops));
             line(
                 "matmul",
                 format!(
@@ -229,7 +245,10 @@ fn describe(m: &Machine) -> String {
             );
             line(
                 "bandwidth",
-                format!("{:.1} GB/s read and written on {threads} (x + 1, 64 MiB)", x.memory_gb_per_s),
+                format!(
+                    "{:.1} GB/s read, {:.1} copied, {:.1} changed in place; L2 {:.1} read",
+                    x.read_gb_per_s, x.copy_gb_per_s, x.update_gb_per_s, x.l2_gb_per_s
+                ),
             );
         }
         None => line("speed", "not measured (--measure does)".to_owned()),

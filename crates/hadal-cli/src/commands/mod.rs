@@ -7,4 +7,5 @@ pub mod eval;
 pub mod inspect;
 pub mod plot;
 pub mod predict;
+pub mod profile;
 pub mod train;

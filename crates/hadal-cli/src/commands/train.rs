@@ -2,6 +2,7 @@
 
 use crate::commands::data::progress;
 use crate::commands::devices::memory_bytes;
+use crate::commands::profile;
 use crate::failure::{Failure, INTERRUPTED, Result, USAGE};
 use crate::places::{cache_dir, data_help, quoted, refuse_file};
 use crate::table::grouped;
@@ -10,8 +11,10 @@ use crate::ui::{self, Bar, JsonLines, Lines};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use hadal::nn::{Init, Module};
+use hadal::profile::Report;
 use hadal::train::config::{FIELDS, Field, Precision, Setting};
-use hadal::train::{Config, Places, Status, StopHandle, TrainData, TrainError, Trainer, data};
+use hadal::train::{Config, Places, Status, StopHandle, Summary, TrainData, TrainError, Trainer, data};
+use serde_json::json;
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ Examples:
   hadal train --config runs/best/config.toml --seed 1 --out runs/again
   hadal train --resume runs/best
   hadal train --model linear-regression --json
+  hadal train --profile --max-steps 100
 
 A flag that has no effect with the model, data, optimizer and schedule chosen is
 refused, and so is such a line of a file. What --no-download, --no-decay-vectors,
@@ -33,7 +37,9 @@ refused, and so is such a line of a file. What --no-download, --no-decay-vectors
 
 A run folder holds config.toml, metrics.jsonl, events for TensorBoard, curves,
 confusion matrix, worst mistakes, checkpoints, model.json, model.safetensors and
-result.json.";
+result.json; with --profile also profile/ with table.txt, profile.json,
+trace.json (for ui.perfetto.dev), flame.svg, roofline.png, roofline.svg and
+memory.svg.";
 
 /// What to train, and how.
 #[derive(clap::Args, Debug)]
@@ -45,6 +51,10 @@ pub struct Args {
     /// Continue this run, to the same bits as if it had never stopped
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    /// Record so many steps, after 5 to warm up, and tell where their time goes:
+    /// a table, and more in profile/ of the run folder [default: 20]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    profile: Option<u32>,
     /// Print nothing but errors
     #[arg(long, short)]
     quiet: bool,
@@ -149,7 +159,10 @@ pub fn run(args: &Args) -> Result {
         f
     };
     let mut trainer = prepare(args).map_err(told)?;
-    let lines = Rc::new(RefCell::new(JsonLines::default()));
+    if let Some(steps) = args.profile {
+        trainer.record(profile::WARM_UP, u64::from(steps));
+    }
+    let lines = Rc::new(RefCell::new(JsonLines::new(args.profile.is_some())));
     if args.json {
         trainer.observe(lines.clone());
     } else if args.quiet {
@@ -162,6 +175,14 @@ pub fn run(args: &Args) -> Result {
     stop_on_signal(trainer.stop_handle())?;
     let summary = trainer.run().map_err(|e| told(failure(e)))?;
     let talk = !args.json && !args.quiet;
+    let profiled = profiled(&trainer, &summary).map_err(told)?;
+    if args.json {
+        lines.borrow_mut().release_end(
+            profiled
+                .as_ref()
+                .map(|(report, dir)| json!({ "event": "profile", "folder": dir, "profile": report.json() })),
+        );
+    }
     let run = summary.run.as_ref().map(|p| p.display().to_string());
     if summary.status == Status::Interrupted {
         let mut message = format!("interrupted after {} steps", summary.steps);
@@ -194,9 +215,26 @@ pub fn run(args: &Args) -> Result {
                 text.push_str(&format!("use them: hadal predict {} IMAGE.png\n", quoted(&run)));
             }
         }
+        if let Some((report, dir)) = &profiled {
+            text.push_str(&format!("\n{}", profile::told(report, dir.as_deref())));
+        }
         terminal::print(&text)?;
     }
     Ok(())
+}
+
+/// A report of the steps that were recorded, and the folder of the run that it was written into.
+fn profiled(trainer: &Trainer, summary: &Summary) -> Result<Option<(Report, Option<PathBuf>)>> {
+    let Some(recorded) = trainer.recorded() else { return Ok(None) };
+    let config = trainer.config();
+    let batch = config.batch_size.saturating_mul(config.accumulate);
+    let title = format!("training of {}, batch {batch}", config.model);
+    let report = profile::report(recorded.clone(), title);
+    let dir = summary.run.as_ref().map(|run| run.join("profile"));
+    if let Some(dir) = &dir {
+        report.write(dir)?;
+    }
+    Ok(Some((report, dir)))
 }
 
 fn prepare(args: &Args) -> Result<Trainer> {

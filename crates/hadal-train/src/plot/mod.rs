@@ -1,4 +1,4 @@
-//! Pictures of a run: curves, confusion matrix, contact sheet. Plain data in, a PNG or SVG file
+//! Pictures of a run: curves, confusion matrix, contact sheet, roofline. Plain data in, a PNG or SVG file
 //! out (by the path's extension), written atomically, the same bytes for the same data.
 //!
 //! The font is in the program (`font/`), since a training machine often has none.
@@ -6,6 +6,7 @@
 mod canvas;
 mod confusion;
 mod curves;
+mod roofline;
 mod sheet;
 
 #[cfg(test)]
@@ -13,4 +14,5 @@ mod tests;
 
 pub use confusion::confusion_matrix;
 pub use curves::{RunCurves, Series, curves, training_curves};
+pub use roofline::{Dot, Roof, roofline};
 pub use sheet::{Tile, contact_sheet};

@@ -224,6 +224,7 @@ impl Trainer {
             notes: lock.as_ref().and_then(Lock::note).into_iter().collect(),
             _lock: lock,
             last_evaluation: None,
+            recording: None,
         })
     }
 

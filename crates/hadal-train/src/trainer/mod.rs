@@ -2,6 +2,7 @@
 
 mod create;
 mod log;
+mod record;
 
 use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::Config;
@@ -20,6 +21,9 @@ use hadal_nn::{Layer, Module};
 use hadal_optim::{Ema, Optimizer, Schedule};
 use hadal_tensor::{Key, Tensor, memory_stats, threads};
 use log::Log;
+pub use record::Recorded;
+use record::Recording;
+pub(crate) use record::append;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +100,7 @@ pub struct Trainer {
     log: Option<Log>,
     notes: Vec<String>,
     last_evaluation: Option<(u64, Evaluation)>,
+    recording: Option<Recording>,
 }
 
 /// Clocks of one call of [`Trainer::run`].
@@ -146,7 +151,10 @@ impl Trainer {
             .workers(self.config.workers);
         let steps_per_epoch = loader.batches(0)?.div_ceil(self.config.accumulate) as u64;
         let schedule = self.config.build_schedule(steps_per_epoch);
-        self.announce(steps_per_epoch);
+        let total = self.config.total_steps(steps_per_epoch);
+        let total = self.config.max_steps.map_or(total, |m| m.min(total));
+        self.shorten_warm_up(total.saturating_sub(self.progress.step));
+        self.announce(steps_per_epoch, total);
         let outcome = self.epochs(&loader, &schedule, &mut clock).and_then(|status| {
             if status == Status::Interrupted {
                 Ok((status, None))
@@ -165,9 +173,8 @@ impl Trainer {
         Ok(summary)
     }
 
-    fn announce(&mut self, steps_per_epoch: u64) {
+    fn announce(&mut self, steps_per_epoch: u64, total_steps: u64) {
         let mut observers = std::mem::take(&mut self.observers);
-        let total = self.config.total_steps(steps_per_epoch);
         let start = Start {
             config: &self.config,
             data: &self.data.info,
@@ -176,7 +183,7 @@ impl Trainer {
             parameters: self.model.num_parameters(),
             threads: threads(),
             steps_per_epoch,
-            total_steps: self.config.max_steps.map_or(total, |m| m.min(total)),
+            total_steps,
             step: self.progress.step,
             run: self.folder.as_ref().map(RunFolder::root),
         };
@@ -255,7 +262,7 @@ impl Trainer {
                 None => loader.epoch(self.progress.epoch).iter(),
             };
             loop {
-                stopped |= self.update(loader, &mut batches, schedule)?;
+                stopped |= self.step(loader, &mut batches, schedule)?;
                 if batches.len() == 0 {
                     break;
                 }
