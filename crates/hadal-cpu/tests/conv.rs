@@ -334,6 +334,54 @@ fn large_shapes_cross_every_block_border() {
     }
 }
 
+/// Winograd's algorithm against direct sums and f64, on every instruction set, with partial tiles,
+/// groups, several areas and few or many images.
+#[test]
+fn winograd_stays_within_its_error_bound() {
+    let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
+    let mut rng = Lcg(61);
+    let side = |input: usize, lo: usize, hi: usize| Window {
+        input,
+        kernel: 3,
+        pad_lo: lo,
+        pad_hi: hi,
+        output: input + lo + hi - 2,
+        ..Window::UNIT
+    };
+    for (batch, ci, co, groups, windows) in [
+        (1, 16, 16, 1, [Window::UNIT, side(24, 1, 1), side(24, 1, 1)]),
+        (2, 40, 17, 1, [Window::UNIT, side(23, 0, 2), side(30, 2, 1)]),
+        (1, 32, 64, 2, [Window::UNIT, side(27, 1, 0), side(25, 0, 0)]),
+        (1, 160, 16, 1, [Window::UNIT, side(60, 1, 1), side(23, 1, 1)]),
+        (17, 16, 18, 1, [Window::UNIT, side(22, 1, 1), side(26, 1, 1)]),
+    ] {
+        let g = ConvGeometry { batch, in_channels: ci, out_channels: co, groups, windows, spatial: 2 };
+        let case = Case::<f32>::random(&mut rng, g);
+        let wide = |v: &[f32]| v.iter().map(|&v| v as f64).collect::<Vec<f64>>();
+        let want = case.want();
+        // Entries lie between -1 and 1; the scale of the epilogue does too, its map doubles.
+        let unit = f32::EPSILON as f64 * 2.0;
+        let channels = [ci / groups, co / groups].map(|n| n as f64);
+        for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+            if limit_level(level) != level {
+                continue;
+            }
+            compare(&case, 1e-3, &format!("{level:?}"));
+            for (allowed, bound) in [(true, 60.0), (false, 6.0)] {
+                hadal_cpu::conv::set_winograd(allowed);
+                let got = case.run();
+                for (got, want, n) in [(&got.y, &want.y, channels[0]), (&got.dx, &want.dx, channels[1])] {
+                    let errors = wide(got).iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                    let limit = bound * unit * n;
+                    assert!(errors <= limit, "{level:?} {allowed}: {errors:e} above {limit:e} {:?}", case.g);
+                }
+            }
+            hadal_cpu::conv::set_winograd(true);
+        }
+    }
+    limit_level(Level::Avx512);
+}
+
 /// Extents far beyond the arrays cost neither memory nor time.
 #[test]
 fn far_taps_and_strides_are_skipped() {

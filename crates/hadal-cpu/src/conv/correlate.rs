@@ -138,7 +138,7 @@ pub(crate) fn correlate<T: Depth>(
 /// `sums[i, q] = sum over p of weights[p, i] * copy[offsets[p] + q]` for `row` pixels and the results
 /// of some panels.
 #[allow(clippy::too_many_arguments)]
-fn multiply<T: Real>(
+pub(super) fn multiply<T: Real>(
     ks: &Kernels<T>,
     shape: Shape,
     weights: &[T],

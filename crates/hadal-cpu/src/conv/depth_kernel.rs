@@ -5,6 +5,7 @@
 //! results are computed at once, since they share most of what they read (four in f32; one where
 //! speed matters less, since such code is large).
 
+use super::winograd::Transforms;
 use crate::gemm::real::Real;
 use crate::pool::BandOps;
 use crate::simd::{Level, level};
@@ -62,6 +63,8 @@ pub(super) struct DepthKernels<T> {
 pub(super) trait Depth: Real + BandOps {
     /// The loops of this machine for rows of `cols` results.
     fn depth(cols: usize) -> &'static DepthKernels<Self>;
+    /// The transforms of Winograd's algorithm, for types that may use it.
+    fn winograd() -> Option<&'static Transforms<Self>>;
 }
 
 /// # Safety
@@ -109,6 +112,7 @@ macro_rules! each_line {
 
 /// Frame row `I` below the first: what it adds to each of `R` rows of results.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Unrolled: indices say which is which.
 unsafe fn line<V: Vector, const K: usize, const S: usize, const R: usize, const I: usize>(
     p: &Plane<V::Elem>,
     x: *const V::Elem,
@@ -228,6 +232,7 @@ unsafe fn input_grad<V: Vector, const K: usize>(p: &Plane<V::Elem>) {
 
 /// Frame row `I` below the first: its products with each of `R` rows of the output gradient.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Unrolled: indices say which is which.
 unsafe fn dot_line<V: Vector, const K: usize, const S: usize, const R: usize, const I: usize>(
     p: &Plane<V::Elem>,
     x: *const V::Elem,
@@ -369,8 +374,11 @@ depth_kernels! {
 }
 
 macro_rules! depth {
-    ($($t:ty, $name:ident, $narrow:ident;)*) => {$(
+    ($($t:ty, $name:ident, $narrow:ident, $winograd:expr;)*) => {$(
         impl Depth for $t {
+            fn winograd() -> Option<&'static Transforms<$t>> {
+                $winograd
+            }
             fn depth(cols: usize) -> &'static DepthKernels<$t> {
                 let _ = cols;
                 match level() {
@@ -386,4 +394,7 @@ macro_rules! depth {
         }
     )*};
 }
-depth! { f32, F32, NARROW_F32; f64, F64, NARROW_F64; }
+depth! {
+    f32, F32, NARROW_F32, Some(super::winograd::transforms());
+    f64, F64, NARROW_F64, None;
+}

@@ -123,7 +123,7 @@ impl Frame {
         let left = self.pad[1];
         let (even, odd) = line.split_at_mut(self.phase);
         // The row's first element is on an odd column of the frame if the padding is odd.
-        let (first, second) = if left % 2 == 0 {
+        let (first, second) = if left.is_multiple_of(2) {
             (&mut even[left / 2..], &mut odd[left / 2..])
         } else {
             (&mut odd[left / 2..], &mut even[left.div_ceil(2)..])

@@ -137,10 +137,10 @@ impl<T: Real> Steps<'_, T> {
             values.iter_mut().for_each(|v| *v = *v * s);
         }
         if let Some(b) = self.bias {
-            values.iter_mut().for_each(|v| *v = *v + b);
+            values.iter_mut().for_each(|v| *v += b);
         }
         if let Some(r) = self.residual {
-            values.iter_mut().zip(r).for_each(|(v, &r)| *v = *v + r);
+            values.iter_mut().zip(r).for_each(|(v, &r)| *v += r);
         }
         if self.relu {
             values.iter_mut().for_each(|v| *v = if *v < T::ZERO { T::ZERO } else { *v });

@@ -12,6 +12,7 @@ mod passes;
 mod plan;
 pub(crate) mod taps;
 mod weight_grad;
+mod winograd;
 
 use crate::gemm::Activation;
 use crate::gemm::real::Source;
@@ -21,6 +22,7 @@ pub use epilogue::{ConvEpilogue, PieceMap};
 use hadal_core::Element;
 use hadal_core::ops::{ConvGeometry, Window};
 use half::{bf16, f16};
+pub use winograd::set_winograd;
 
 /// Largest extent and channel count: far above any use, and small enough that products of two stay
 /// in range.

@@ -5,6 +5,7 @@ use super::depth_kernel::Depth;
 use super::depthwise::Depthwise;
 use super::epilogue::{ConvEpilogue, apply, apply_all};
 use super::plan::Axis;
+use super::winograd::Winograd;
 use crate::gemm::{Activation, Bias, Epilogue, MatView, MatmulElement, Operand, RowMap, matmul, pack_panel};
 use hadal_core::ops::{ConvGeometry, Window};
 use std::ops::Range;
@@ -32,6 +33,13 @@ pub(super) fn forward<T: Depth + MatmulElement>(
     }
     let (sources, results) = (g.in_channels / g.groups, g.out_channels / g.groups);
     let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: x, epilogue: e };
+    if let Some(winograd) = Winograd::new(&c, &g.windows, false) {
+        let kernel = |group: usize, r: usize, s: usize| {
+            let at = ((group * results + r) * sources + s) * 9;
+            std::array::from_fn(|i| w[at + i])
+        };
+        return winograd.run(&kernel, y);
+    }
     let plan = correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), &c);
     let k = sources * plan.taps();
     if k == 0 {
@@ -91,6 +99,14 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
     let at_once = !empty && g.windows.iter().all(|w| w.stride == 1);
     let epilogue = if at_once { e } else { ConvEpilogue::NONE };
     let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: dy, epilogue };
+    if let Some(winograd) = Winograd::new(&c, &g.windows, true) {
+        // The kernels turned by half a turn, with sources and results in each other's place.
+        let kernel = |group: usize, r: usize, s: usize| {
+            let at = ((group * sources + s) * results + r) * 9;
+            std::array::from_fn(|i| w[at + 8 - i])
+        };
+        return winograd.run(&kernel, dx);
+    }
     for z in &axes[0] {
         for y in &axes[1] {
             for x in &axes[2] {

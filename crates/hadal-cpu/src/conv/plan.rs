@@ -11,6 +11,7 @@
 //! The input gradient of a stride `s` falls apart into `s` such correlations per dimension, one for
 //! each residue of the position, each with the taps that hit it.
 
+use super::depth_kernel::Depth;
 use hadal_core::ops::Window;
 
 /// One dimension of a correlation.
@@ -248,51 +249,95 @@ impl Plan {
     }
 
     /// Copies the source of an area: `channels` planes of `source` (z, y, x contiguous).
-    pub fn fill<T: Copy + Default>(&self, area: Area, source: &[T], channels: usize, copy: &mut [T]) {
+    pub fn fill<T: Depth>(&self, area: Area, source: &[T], channels: usize, copy: &mut [T]) {
         let [z, y, x] = &self.axes;
         let source_plane = y.source * x.source;
         let rows = area.rows + y.reach;
         let len = area.cols + x.reach;
-        let mut planes = copy.chunks_exact_mut(self.plane);
+        // What is read behind the last row of a plane.
+        let written = rows * self.pitch + len.saturating_sub(self.pitch);
+        let inside: Vec<(usize, usize)> = x.phases.iter().map(|&px| x.inside(area.x0, px, len)).collect();
+        // Columns that all phases have on the source: their elements are dealt out together.
+        let deals = x.phases.len() == x.step && matches!(x.step, 2 | 4);
+        let common = inside.iter().fold((0, len), |c, &(lo, hi)| (c.0.max(lo), c.1.min(hi)));
+        let common = if deals { common } else { (0, 0) };
+        let group = x.phases.len() * self.plane;
+        let mut groups = copy.chunks_exact_mut(group);
         for c in 0..channels {
             for tz in 0..z.taps() {
                 let tap = z.origin + (z.shift[tz] * z.step + z.phases[z.phase[tz]]) as isize;
                 let sz = (area.z * z.step) as isize + tap;
-                let inside = sz >= 0 && (sz as usize) < z.source;
+                let exists = sz >= 0 && (sz as usize) < z.source;
                 for &py in &y.phases {
-                    for &px in &x.phases {
-                        let Some(plane) = planes.next() else { return };
-                        if !inside {
-                            plane[..rows * self.pitch + len.saturating_sub(self.pitch)].fill(T::default());
-                            continue;
-                        }
-                        let base = (c * z.source + sz as usize) * source_plane;
+                    let Some(group) = groups.next() else { return };
+                    if !exists {
+                        group.chunks_exact_mut(self.plane).for_each(|p| p[..written].fill(T::ZERO));
+                        continue;
+                    }
+                    let base = (c * z.source + sz as usize) * source_plane;
+                    let row_of = |i: usize| {
+                        let sy = ((area.y0 + i) * y.step + py) as isize + y.origin;
+                        (sy >= 0 && (sy as usize) < y.source)
+                            .then(|| &source[base + sy as usize * x.source..][..x.source])
+                    };
+                    let planes = group.chunks_exact_mut(self.plane);
+                    for ((plane, &px), &(lo, hi)) in planes.zip(&x.phases).zip(&inside) {
+                        plane[rows * self.pitch..written].fill(T::ZERO);
                         let first = (area.x0 * x.step + px) as isize + x.origin;
-                        let (lo, hi) = x.inside(area.x0, px, len);
-                        plane[rows * self.pitch..][..len.saturating_sub(self.pitch)].fill(T::default());
+                        let at = |t: usize| (first + (t * x.step) as isize) as usize;
                         for (i, row) in plane.chunks_exact_mut(self.pitch).take(rows).enumerate() {
-                            let sy = ((area.y0 + i) * y.step + py) as isize + y.origin;
-                            if sy < 0 || sy as usize >= y.source {
-                                row.fill(T::default());
+                            let Some(from) = row_of(i) else {
+                                row.fill(T::ZERO);
                                 continue;
-                            }
-                            row[..lo].fill(T::default());
-                            row[hi..].fill(T::default());
-                            if lo == hi {
-                                continue;
-                            }
-                            let start = base + sy as usize * x.source;
-                            let start = start + (first + (lo * x.step) as isize) as usize;
+                            };
+                            row[..lo].fill(T::ZERO);
+                            row[hi..].fill(T::ZERO);
                             if x.step == 1 {
-                                row[lo..hi].copy_from_slice(&source[start..start + hi - lo]);
-                            } else {
-                                let from = source[start..].iter().step_by(x.step);
+                                if lo < hi {
+                                    row[lo..hi].copy_from_slice(&from[at(lo)..][..hi - lo]);
+                                }
+                            } else if common.0 < common.1 {
+                                (lo..common.0).for_each(|t| row[t] = from[at(t)]);
+                                (common.1..hi).for_each(|t| row[t] = from[at(t)]);
+                            } else if lo < hi {
+                                let from = from[at(lo)..].iter().step_by(x.step);
                                 row[lo..hi].iter_mut().zip(from).for_each(|(d, &s)| *d = s);
+                            }
+                        }
+                    }
+                    if common.0 < common.1 {
+                        let n = common.1 - common.0;
+                        let first = ((area.x0 + common.0) * x.step) as isize + x.origin;
+                        for i in 0..rows {
+                            if let Some(from) = row_of(i) {
+                                let from = &from[first as usize..][..n * x.step];
+                                deal(from, x.step, self.plane, &mut group[i * self.pitch + common.0..]);
                             }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Deals elements out to 2 or 4 phases that are `apart`.
+fn deal<T: Depth>(from: &[T], phases: usize, apart: usize, to: &mut [T]) {
+    let n = from.len() / phases;
+    let (even, odd) = to.split_at_mut(apart);
+    if phases == 2 {
+        return T::split_pairs(from, &mut even[..n], &mut odd[..n]);
+    }
+    let (odd, rest) = odd.split_at_mut(apart);
+    let (second, third) = rest.split_at_mut(apart);
+    const PIECE: usize = 64;
+    let mut pairs = [[T::ZERO; 2 * PIECE]; 2];
+    for (i, from) in from.chunks(4 * PIECE).enumerate() {
+        let m = from.len() / 4;
+        let part = i * PIECE..i * PIECE + m;
+        let [evens, odds] = &mut pairs;
+        T::split_pairs(from, &mut evens[..2 * m], &mut odds[..2 * m]);
+        T::split_pairs(&evens[..2 * m], &mut even[part.clone()], &mut second[part.clone()]);
+        T::split_pairs(&odds[..2 * m], &mut odd[part.clone()], &mut third[part]);
     }
 }

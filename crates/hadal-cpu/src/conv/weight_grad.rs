@@ -6,10 +6,10 @@
 //!
 //! Images and areas are cut into a fixed number of chunks whose sums are added in order.
 
+use super::depth_kernel::Depth;
 use super::plan::{Axis, Plan};
 use super::taps::{MAX_TAPS, TapRows};
 use crate::gemm::kernel::{MAX_MR, Tile};
-use crate::gemm::real::Real;
 use crate::gemm::{Operand, pack_panel};
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for};
@@ -43,7 +43,7 @@ struct Job<'a, T> {
 }
 
 /// `dw[o, c, tap] = sum over images and pixels of dy[o, pixel] * x[c, pixel at tap]`.
-pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
+pub(crate) fn weight_grad<T: Depth>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
     if dw.is_empty() {
         return;
     }
@@ -82,7 +82,7 @@ pub(crate) fn weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut
     if outs < LANES_ALONG_CHANNELS { job.along_pixels(dw) } else { job.along_channels(dw) }
 }
 
-impl<T: Real> Job<'_, T> {
+impl<T: Depth> Job<'_, T> {
     /// Calls `f(group, first channel, channels, chunk)` for each task.
     fn tasks(&self, f: &(dyn Fn(usize, usize, usize, usize) + Sync)) {
         let blocks = self.channels.div_ceil(self.block);
