@@ -63,6 +63,7 @@ pub fn all() -> Vec<Proof> {
     convolutions(&mut rows);
     pools(&mut rows);
     normalisations(&mut rows);
+    recurrences(&mut rows);
     let mut proofs: Vec<Proof> = Vec::new();
     for (class, op, inputs, f) in rows.0 {
         let proof = check(op, class, &inputs, f);
@@ -319,4 +320,15 @@ fn normalisations(r: &mut Rows) {
         v[0].cosine_similarity(&v[1], 1, 1e-8)
     });
     r.many("composition", "cdist", [x(&[3, 2], 84), x(&[4, 2], 85)], |v| v[0].cdist(&v[1], 2.0));
+}
+
+fn recurrences(r: &mut Rows) {
+    // Every option of these is checked in tests/recurrent.rs.
+    let cells =
+        [("rnn", RecurrentCell::Tanh, 1), ("lstm", RecurrentCell::Lstm, 4), ("gru", RecurrentCell::Gru, 3)];
+    for (op, cell, g) in cells {
+        r.many("recurrent", op, [x(&[3, 2, 2 * g], 91), x(&[2 * g, 2], 92)], move |v| {
+            Recurrent::new(cell, &v[1]).forward(&v[0]).output
+        });
+    }
 }
