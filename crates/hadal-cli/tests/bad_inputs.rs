@@ -218,7 +218,7 @@ const ROWS: &[Row] = &[
     (
         &["plot", "folder"],
         1,
-        "error: cannot read JSON lines folder/metrics.jsonl: No such file or directory (os error 2)\n  help: check the path\n",
+        "error: folder is not a run's folder: it has no metrics.jsonl\n  help: name folders that hadal train has made; by default they are under runs/\n",
     ),
     // Data.
     (
