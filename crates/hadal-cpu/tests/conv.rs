@@ -327,6 +327,7 @@ fn large_shapes_cross_every_block_border() {
         (20, 1, 6, 1, [unit, side(28, 5, 1, 2), side(28, 5, 1, 2)], 2),
         (1, 6, 16, 1, [side(9, 3, 1, 1), side(20, 3, 2, 1), side(16, 3, 1, 0)], 3),
         (2, 300, 12, 1, [unit, side(4, 3, 1, 1), side(4, 3, 1, 1)], 2),
+        (3, 20, 30, 1, [unit, side(15, 1, 1, 0), side(17, 1, 1, 0)], 2),
     ] {
         let g = ConvGeometry { batch, in_channels: ci, out_channels: co, groups, windows, spatial };
         compare(&Case::<f32>::random(&mut rng, g.clone()), 1e-3, "f32");

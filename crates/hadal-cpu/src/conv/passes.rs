@@ -129,11 +129,32 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
 }
 
 /// See [`super::conv_weight_grad`].
-pub(super) fn weight_grad<T: Depth>(x: &[T], dy: &[T], dw: &mut [T], g: &ConvGeometry) {
+pub(super) fn weight_grad<T: Depth + MatmulElement>(x: &[T], dy: &[T], dw: &mut [T], g: &ConvGeometry) {
     if Depthwise::new(g).is_some_and(|d| d.weight_grad(x, dy, dw)) {
         return;
     }
+    if pointwise(g) && g.groups == 1 && pixel_products(x, dy, dw, g) {
+        return;
+    }
     super::weight_grad::weight_grad(g, x, dy, dw);
+}
+
+/// Pixels of an image from which the weight gradient of a 1x1 convolution is a matrix product over
+/// them, image after image.
+const MIN_PIXELS: usize = 196;
+
+/// The weight gradient of a 1x1 convolution as matrix products. False if that does not pay.
+fn pixel_products<T: Depth + MatmulElement>(x: &[T], dy: &[T], dw: &mut [T], g: &ConvGeometry) -> bool {
+    let pixels = plane(g, |w| w.input);
+    if pixels < MIN_PIXELS || g.batch == 0 {
+        return false;
+    }
+    let (ins, outs) = (g.in_channels, g.out_channels);
+    (0..g.batch).all(|n| {
+        let a = MatView { offset: n * outs * pixels, ..MatView::row_major(dy, pixels) };
+        let b = MatView { offset: n * ins * pixels, ..MatView::row_major(x, pixels) }.t();
+        matmul(&[], outs, ins, pixels, a, b, dw, n > 0, &Epilogue::NONE).is_ok()
+    })
 }
 
 /// Elements of a plane.
