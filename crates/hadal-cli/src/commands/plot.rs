@@ -47,8 +47,11 @@ fn curves(path: &Path) -> Result<RunCurves> {
             .help("name folders that hadal train has made; by default they are under runs/"));
     }
     if !path.join("metrics.jsonl").exists() {
-        return Err(Failure::new(format!("{} is not a run's folder: it has no metrics.jsonl", path.display()))
-            .help("name folders that hadal train has made; by default they are under runs/"));
+        return Err(Failure::new(format!(
+            "{} is not a run's folder: it has no metrics.jsonl",
+            path.display()
+        ))
+        .help("name folders that hadal train has made; by default they are under runs/"));
     }
     let curves = Run::curves(path)?;
     if curves.train_loss.is_empty() {

@@ -5,10 +5,9 @@
 //! by the quotient. Both can read `x` as well as they could read the deviation, which then is never
 //! written. Values do not change: the same operation gives the same bits wherever it runs.
 
-use super::collect::{Graph, Kind, PlanNode};
+use super::collect::{Graph, IdMap, Kind, PlanNode};
 use hadal_core::ops::{BinaryOp, Op, UnaryOp};
 use hadal_core::smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// Below this the memory saved is not worth the node.
 const LEAST_ELEMENTS: usize = 4096;
@@ -26,7 +25,8 @@ pub fn rematerialise(graph: &mut Graph, stages: &[u32]) -> bool {
     let old = std::mem::take(&mut graph.nodes);
     let mut place: Vec<u32> = Vec::with_capacity(old.len());
     // Copies by node (old number) and stage.
-    let mut copies: HashMap<(u32, u32), u32> = HashMap::new();
+    let mut copies: IdMap<u32> = IdMap::default();
+    let key = |node: u32, stage: u32| (node as u64) << 32 | stage as u64;
     let new = &mut graph.nodes;
     for (i, mut node) in old.into_iter().enumerate() {
         for k in 0..node.inputs.len() {
@@ -36,7 +36,7 @@ pub fn rematerialise(graph: &mut Graph, stages: &[u32]) -> bool {
                 node.inputs[k] = original;
                 continue;
             }
-            node.inputs[k] = *copies.entry((j, stages[i])).or_insert_with(|| {
+            node.inputs[k] = *copies.entry(key(j, stages[i])).or_insert_with(|| {
                 let source = &new[original as usize];
                 let (tensor, inputs) = (source.tensor.clone(), source.inputs.clone());
                 let kind = Kind::Pointwise;
