@@ -22,6 +22,7 @@ pub use hadal_core::{
     trim_memory,
 };
 pub use hadal_cpu::ceiling::{Ceilings, measure as measure_ceilings};
+pub use hadal_cpu::conv::set_winograd;
 pub use hadal_cpu::simd::{Level as SimdLevel, level as simd_level};
 pub use hadal_cpu::threads::{set_threads, threads};
 pub use operand::{Dims, Operand, ShapeArg};
