@@ -5,7 +5,6 @@ mod gpt;
 mod lenet;
 mod mlp;
 mod mobilenet;
-mod recurrent;
 mod resnet;
 mod transformer;
 
@@ -14,5 +13,4 @@ pub use gpt::Gpt;
 pub use lenet::LeNet;
 pub use mlp::Mlp;
 pub use mobilenet::MobileNetV2;
-pub use recurrent::{Gru, Lstm};
 pub use resnet::ResNet18;

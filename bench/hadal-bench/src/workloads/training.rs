@@ -2,8 +2,8 @@
 
 use super::{Row, Workload};
 use crate::fill::{data, filled, index};
-use crate::models::{Gpt, Gru, LeNet, Lstm, Mlp, ResNet18};
-use hadal_nn::{Backward, Ctx, Forward, Init, Module, loss::cross_entropy};
+use crate::models::{Gpt, LeNet, Mlp, ResNet18};
+use hadal_nn::{Backward, Ctx, Forward, GRU, Init, LSTM, Module, loss::cross_entropy};
 use hadal_optim::{AdamW, Optimizer, Sgd};
 use hadal_tensor::{Tensor, eval};
 
@@ -36,8 +36,8 @@ pub const ROWS: &[Row] = &[
         let (x, y) = (index("x", [8, 256], 65), index("y", [8, 256], 65));
         step(model, optimizer, x, y).flops(3.0 * 2.0 * 2048.0 * each)
     }),
-    ("lstm_fwdbwd", || sequence(Lstm::new(&Init::new(0), 256, 256), 4)),
-    ("gru_fwdbwd", || sequence(Gru::new(&Init::new(0), 256, 256), 3)),
+    ("lstm_fwdbwd", || sequence(LSTM::new(&Init::new(0), 256, 256), 4)),
+    ("gru_fwdbwd", || sequence(GRU::new(&Init::new(0), 256, 256), 3)),
 ];
 
 fn sgd() -> Optimizer {
