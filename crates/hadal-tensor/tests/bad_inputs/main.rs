@@ -188,8 +188,9 @@ fn every_method_has_a_row() {
         // Methods of Tensor and free functions; builders of options are not operations.
         let mut of_tensor = true;
         for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("impl ") {
-                of_tensor = rest.starts_with("Tensor");
+            if let Some(rest) = line.strip_prefix("impl") {
+                let rest = rest.split_once("> ").filter(|_| rest.starts_with('<')).map_or(rest, |(_, r)| r);
+                of_tensor = rest.trim_start().starts_with("Tensor");
             }
             let Some(rest) = line.trim_start().strip_prefix("pub fn ").filter(|_| of_tensor) else {
                 continue;
