@@ -159,16 +159,18 @@ fn the_table_of_operations_is_the_only_place() {
     }
     let text: String = sources
         .iter()
-        .filter(|p| !p.ends_with("ops/pointwise.rs"))
+        // Beside the table, the formulas that run as one block function: a new operation needs none.
+        .filter(|p| !p.ends_with("ops/pointwise.rs") && !p.ends_with("program/compound.rs"))
         .map(|p| std::fs::read_to_string(p).unwrap())
         .collect();
     let variants = UnaryOp::ALL.iter().map(|o| format!("UnaryOp::{o:?}"));
     let variants = variants.chain(BinaryOp::ALL.iter().map(|o| format!("BinaryOp::{o:?}")));
     let named: Vec<String> = variants.filter(|v| has_word(&text, v)).collect();
-    // Compositions that build these nodes directly; no list of operations.
+    // Compositions that build these nodes directly, and what the planner computes twice; no list that a
+    // new operation would have to join.
     for v in &named {
-        let allowed = ["BinaryOp::Mul", "BinaryOp::Le", "BinaryOp::Ge"];
-        assert!(allowed.contains(&v.as_str()), "{v} is named outside the table");
+        let allowed = ["Add", "Sub", "Mul", "Le", "Ge"].map(|name| format!("BinaryOp::{name}"));
+        assert!(allowed.contains(v), "{v} is named outside the table");
     }
     let table = read("docs/ops.md");
     for name in UnaryOp::ALL.iter().map(|o| o.name()).chain(BinaryOp::ALL.iter().map(|o| o.name())) {
@@ -204,7 +206,7 @@ fn every_model_has_a_file_and_is_listed() {
 
 #[test]
 fn flags_in_shell_blocks_exist() {
-    let other = ["config", "resume", "quiet", "json", "release", "workspace", "example", "open"];
+    let other = ["config", "resume", "quiet", "json", "release", "workspace", "example", "open", "profile"];
     let mut seen = 0;
     for page in pages() {
         for block in std::fs::read_to_string(&page).unwrap().split("```sh").skip(1) {

@@ -6,7 +6,7 @@
 //! written. Values do not change: the same operation gives the same bits wherever it runs.
 
 use super::collect::{Graph, IdMap, Kind, PlanNode};
-use hadal_core::ops::{BinaryOp, Op, UnaryOp};
+use hadal_core::ops::{BinaryOp, Op};
 use hadal_core::smallvec::SmallVec;
 
 /// Below this the memory saved is not worth the node.
@@ -79,12 +79,7 @@ fn chosen(graph: &Graph, stages: &[u32]) -> Vec<bool> {
 }
 
 fn is_cheap(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Cast
-            | Op::Unary(UnaryOp::Neg | UnaryOp::Square | UnaryOp::Abs)
-            | Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul)
-    )
+    matches!(op, Op::Cast | Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul))
 }
 
 /// Whether reading the node's inputs costs no more than reading the node: at most one of them is of its
