@@ -79,7 +79,10 @@ thread_local! {
 /// ```
 /// use hadal_tensor::{Tensor, profile};
 /// let x = Tensor::from_slice(&[1.0f32, 2.0]);
-/// let (y, seen) = profile(|| (&x * 2.0).exp().to_vec::<f32>());
+/// let (y, seen) = profile(|| {
+///     let y = (&x * 2.0).exp();
+///     y.to_vec::<f32>()
+/// });
 /// assert_eq!(seen.work[0].name, "mul+exp");
 /// assert_eq!((seen.work[0].flops, seen.work[0].bytes), (4, 16));
 /// # y.unwrap();
