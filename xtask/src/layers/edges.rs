@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hadal", &["core", "tensor", "nn", "optim", "io", "data", "zoo", "train"]),
     ("hadal-cli", &["hadal", "core", "tensor", "nn", "optim", "io", "data", "zoo", "train"]),
     ("xtask", &["core"]),
-    ("hadal-bench", &["core", "tensor", "nn", "optim"]),
+    ("hadal-bench", &["core", "tensor", "nn", "optim", "zoo"]),
 ];
 
 /// Checks every manifest of the workspace.

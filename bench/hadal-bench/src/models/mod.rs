@@ -2,7 +2,6 @@
 
 pub mod bert;
 mod gpt;
-mod lenet;
 mod mlp;
 mod mobilenet;
 mod resnet;
@@ -10,7 +9,6 @@ mod transformer;
 
 pub use bert::Bert;
 pub use gpt::Gpt;
-pub use lenet::LeNet;
 pub use mlp::Mlp;
 pub use mobilenet::MobileNetV2;
 pub use resnet::ResNet18;

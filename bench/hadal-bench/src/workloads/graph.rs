@@ -2,9 +2,9 @@
 
 use super::{Row, Workload};
 use crate::fill::{data, index};
-use crate::models::LeNet;
 use hadal_nn::{Backward, Ctx, Forward, Init, loss::cross_entropy};
 use hadal_tensor::{Tensor, plan_summary};
+use hadal_zoo::LeNet;
 
 pub const ROWS: &[Row] = &[
     ("small_graph", || {
@@ -26,7 +26,7 @@ pub const ROWS: &[Row] = &[
     }),
     // A whole training step's graph, forward and backward, planned and not run.
     ("lenet_graph_cost", || {
-        let model = LeNet::new(&Init::new(0));
+        let model = LeNet::new(&Init::new(0), 10);
         let (x, y) = (data("x", [256, 1, 28, 28]), index("y", [256], 10));
         planned(move || {
             let loss = cross_entropy(&model.forward(&x, &Ctx::train_without_key()), &y);

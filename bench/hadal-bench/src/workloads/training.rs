@@ -2,10 +2,11 @@
 
 use super::{Row, Workload};
 use crate::fill::{data, filled, index};
-use crate::models::{Gpt, LeNet, Mlp, ResNet18};
+use crate::models::{Gpt, Mlp, ResNet18};
 use hadal_nn::{Backward, Ctx, Forward, GRU, Init, LSTM, Module, loss::cross_entropy};
 use hadal_optim::{AdamW, Optimizer, Sgd};
 use hadal_tensor::{Tensor, eval};
+use hadal_zoo::LeNet;
 
 pub const ROWS: &[Row] = &[
     // 1,000 parameters.
@@ -20,7 +21,7 @@ pub const ROWS: &[Row] = &[
         step(model, sgd(), data("x", [256, 784]), index("y", [256], 10)).flops(flops)
     }),
     ("lenet_step", || {
-        step(LeNet::new(&Init::new(0)), sgd(), data("x", [256, 1, 28, 28]), index("y", [256], 10))
+        step(LeNet::new(&Init::new(0), 10), sgd(), data("x", [256, 1, 28, 28]), index("y", [256], 10))
     }),
     ("resnet18_step", || {
         let model = ResNet18::new(&Init::new(0), 10);
