@@ -3,11 +3,16 @@
 use super::{Common, Rule, Slots, StepInfo, rule_options};
 use hadal_tensor::Tensor;
 
+/// The running average with one value more; `memory` is the share of the old one.
+fn average(old: &Tensor, new: &Tensor, memory: f64) -> Tensor {
+    old * memory + new * (1.0 - memory)
+}
+
 /// Exponential averages of gradient and squared gradient, which the Adam family shares.
 fn moments(g: &Tensor, slots: &mut Slots, betas: (f64, f64)) -> (Tensor, Tensor) {
     let t = &mut slots.tensors;
-    t[0] = &t[0] * betas.0 + g * (1.0 - betas.0);
-    t[1] = &t[1] * betas.1 + g * g * (1.0 - betas.1);
+    t[0] = average(&t[0], g, betas.0);
+    t[1] = average(&t[1], &(g * g), betas.1);
     (t[0].clone(), t[1].clone())
 }
 
@@ -113,7 +118,7 @@ impl Rule for Adamax {
     fn update(&self, p: &Tensor, g: &Tensor, slots: &mut Slots, info: &StepInfo) -> Tensor {
         let betas = betas_of(self.betas, info);
         let t = &mut slots.tensors;
-        t[0] = &t[0] * betas.0 + g * (1.0 - betas.0);
+        t[0] = average(&t[0], g, betas.0);
         t[1] = (&t[1] * betas.1).maximum(g.abs() + self.eps);
         p - &t[0] / &t[1] * (info.lr / bias(betas.0, info.step))
     }
@@ -147,7 +152,7 @@ impl Rule for Yogi {
         let betas = betas_of(self.betas, info);
         let t = &mut slots.tensors;
         let square = g * g;
-        t[0] = &t[0] * betas.0 + g * (1.0 - betas.0);
+        t[0] = average(&t[0], g, betas.0);
         t[1] = &t[1] - (&t[1] - &square).sign() * &square * (1.0 - betas.1);
         let (b1, b2) = if self.bias_correction {
             (bias(betas.0, info.step), bias(betas.1, info.step))
@@ -240,8 +245,8 @@ impl Rule for Lion {
     fn update(&self, p: &Tensor, g: &Tensor, slots: &mut Slots, info: &StepInfo) -> Tensor {
         let betas = betas_of(self.betas, info);
         let m = &mut slots.tensors[0];
-        let direction = (&*m * betas.0 + g * (1.0 - betas.0)).sign();
-        *m = &*m * betas.1 + g * (1.0 - betas.1);
+        let direction = average(m, g, betas.0).sign();
+        *m = average(m, g, betas.1);
         p - direction * info.lr
     }
 }
