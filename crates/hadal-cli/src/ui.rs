@@ -151,7 +151,8 @@ impl Observer for Bar {
         // Ten times a second is quick enough for eyes, and costs nothing.
         self.bar =
             ProgressBar::with_draw_target(Some(self.steps_per_epoch), ProgressDrawTarget::stdout_with_hz(10));
-        let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/blue} {pos}/{len}  {msg}");
+        // The message takes what is left of the line and is cut there: a narrow terminal shows no debris.
+        let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/blue} {pos}/{len}  {wide_msg}");
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("━╸─"));
         }

@@ -227,12 +227,17 @@ const ROWS: &[Row] = &[
         "error: there is no data set named 'mnst' (did you mean 'mnist'?); known are *",
     ),
     (
-        &["eval", "run", "--data", "cifar10", "--offline"],
+        &["eval", "run", "--data", "linear"],
+        1,
+        "error: a model trained on digits cannot be evaluated on linear: that is a line with noise, not images in classes\n",
+    ),
+    (
+        &["eval", "run", "--data", "cifar10", "--no-download"],
         1,
         "error: a model trained on digits cannot be evaluated on cifar10: its images are [3, 32, 32], the model takes [1, 28, 28]\n",
     ),
     (
-        &["eval", "run", "--data", "mnist", "--offline", "--cache-dir", "cache"],
+        &["eval", "run", "--data", "mnist", "--no-download", "--cache-dir", "cache"],
         1,
         "error: the files of data set mnist are not there: put t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into cache/mnist; they can be downloaded from\n  https:*",
     ),

@@ -325,6 +325,9 @@ pub fn load_test_like(
     else {
         return Err(refuse("it does not classify images".into()));
     };
+    if name.trim().eq_ignore_ascii_case(LINEAR) {
+        return Err(refuse("that is a line with noise, not images in classes".into()));
+    }
     let spec = named_set(name)?;
     if spec.shape != [*channels, *height, *width] {
         return Err(refuse(format!(

@@ -82,8 +82,8 @@ struct ShowArgs {
     /// The data set
     name: String,
     /// The picture to write, .png or .svg [default: NAME.png]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[arg(short, long, alias = "output", value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Which part to show
     #[arg(long, value_enum, default_value = "train")]
     split: Part,
@@ -101,9 +101,9 @@ struct ShowArgs {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Do not download what is missing
-    #[arg(long)]
-    offline: bool,
+    /// Do not download a data set that is not there
+    #[arg(long, alias = "offline")]
+    no_download: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
@@ -240,13 +240,16 @@ fn show(args: &ShowArgs) -> Result {
     } else {
         Some(cache_dir(args.cache.cache_dir.as_deref())?)
     };
-    let places =
-        Places { data_dir: args.data_dir.as_deref(), cache_dir: cache.as_deref(), download: !args.offline };
+    let places = Places {
+        data_dir: args.data_dir.as_deref(),
+        cache_dir: cache.as_deref(),
+        download: !args.no_download,
+    };
     let split = if args.split == Part::Train { Split::Train } else { Split::Test };
     let class = args.class.as_deref().map(|c| class_of(spec, c)).transpose()?;
     let set = load_named(spec.name, split, places, &mut progress()).map_err(|e| data_help(e.into()))?;
     let tiles = tiles(&set, class, args.count as usize)?;
-    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", spec.name)));
+    let output = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", spec.name)));
     contact_sheet(&tiles, args.columns as usize, &output)?;
     let [n, c, h, w] = set.shape();
     let mut text = format!(

@@ -32,9 +32,9 @@ pub struct Args {
     /// Folder that downloads are kept in [default: $HADAL_CACHE, else ~/.cache/hadal]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Do not download what is missing
-    #[arg(long)]
-    offline: bool,
+    /// Do not download a data set that is not there
+    #[arg(long, alias = "offline")]
+    no_download: bool,
     /// Samples in a batch
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: u32,
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result {
         data_dir: args.data_dir.clone().or_else(of_run),
         // The embedded digits need no cache: a missing home is told only where it matters.
         cache_dir: cache_dir(args.cache_dir.clone().or_else(of_cache).as_deref()).ok(),
-        download: !args.offline,
+        download: !args.no_download,
     };
     let start = Instant::now();
     let e = run

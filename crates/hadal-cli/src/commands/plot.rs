@@ -22,8 +22,8 @@ pub struct Args {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The picture to write, .png or .svg
-    #[arg(short, long, value_name = "FILE", default_value = "curves.png")]
-    output: PathBuf,
+    #[arg(short, long, alias = "output", value_name = "FILE", default_value = "curves.png")]
+    out: PathBuf,
 }
 
 /// Draws.
@@ -36,9 +36,9 @@ pub fn run(args: &Args) -> Result {
             c.name = args.runs[i].display().to_string();
         }
     }
-    training_curves(&all, &args.output)?;
+    training_curves(&all, &args.out)?;
     let runs = if all.len() == 1 { "1 run".to_owned() } else { format!("{} runs", all.len()) };
-    terminal::print(&format!("{runs} in {}\n", args.output.display()))
+    terminal::print(&format!("{runs} in {}\n", args.out.display()))
 }
 
 fn curves(path: &Path) -> Result<RunCurves> {
