@@ -100,6 +100,16 @@ fn main() {
     conv(h, "resnet 3x3 [1,256,14,14] to 256", [1, 256, 256, 1], side(14, 3, 1, 1));
     conv(h, "resnet 3x3 [1,512,7,7] to 512", [1, 512, 512, 1], side(7, 3, 1, 1));
     conv(h, "resnet 3x3 [8,512,7,7] to 512", [8, 512, 512, 1], side(7, 3, 1, 1));
+    conv(h, "resnet 3x3 [32,256,14,14] to 256", [32, 256, 256, 1], side(14, 3, 1, 1));
+    for (channels, n) in [(64, 24), (128, 12), (256, 6), (512, 3)] {
+        let name = |what: &str| format!("step {what} {channels} {n}");
+        conv(h, &name("3x3"), [16, channels, channels, 1], side(n, 3, 1, 1));
+        if channels > 64 {
+            conv(h, &name("3x3 stride 2"), [16, channels / 2, channels, 1], side(2 * n, 3, 2, 1));
+            conv(h, &name("1x1 stride 2"), [16, channels / 2, channels, 1], side(2 * n, 1, 2, 0));
+        }
+    }
+    conv(h, "step 7x7 stride 2", [16, 3, 64, 1], side(96, 7, 2, 3));
     conv(h, "resnet 3x3 stride 2 [1,64,56,56] to 128", [1, 64, 128, 1], side(56, 3, 2, 1));
     conv(h, "resnet 3x3 stride 2 [8,64,56,56] to 128", [8, 64, 128, 1], side(56, 3, 2, 1));
     conv(h, "resnet 7x7 stride 2 [1,3,224,224] to 64", [1, 3, 64, 1], side(224, 7, 2, 3));

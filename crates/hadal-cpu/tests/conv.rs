@@ -5,7 +5,9 @@ mod common;
 use common::{Lcg, assert_close};
 
 use hadal_core::ops::{ConvGeometry, Window};
-use hadal_cpu::conv::{ConvElement, ConvEpilogue, check, conv_forward, conv_input_grad, conv_weight_grad};
+use hadal_cpu::conv::{
+    ConvElement, ConvEpilogue, PackedConv, check, conv_forward, conv_input_grad, conv_weight_grad,
+};
 use hadal_cpu::gemm::Activation;
 use hadal_cpu::simd::{Level, limit_level};
 use hadal_cpu::threads::set_threads;
@@ -254,11 +256,14 @@ fn compare<T: ConvElement>(case: &Case<T>, tol: f64, what: &str) {
     assert_close(&f(&one.y), &want.y, tol, &format!("{what} forward {:?}", case.g));
     assert_close(&f(&one.dx), &want.dx, tol, &format!("{what} input gradient {:?}", case.g));
     assert_close(&f(&one.dw), &want.dw, tol, &format!("{what} weight gradient {:?}", case.g));
+    let same = |a: &[T], b: &[T]| a.iter().zip(b).all(|(a, b)| a.to_f64().to_bits() == b.to_f64().to_bits());
+    let packed = PackedConv::new(&case.w, &case.g).unwrap();
+    let mut y = vec![T::from_f64(f64::NAN); one.y.len()];
+    packed.forward(&case.x, &mut y, case.epilogue(0)).unwrap();
+    assert!(same(&one.y, &y), "{what}: packed weights change {:?}", case.g);
     for threads in [2, 4] {
         set_threads(threads);
         let again = case.run();
-        let same =
-            |a: &[T], b: &[T]| a.iter().zip(b).all(|(a, b)| a.to_f64().to_bits() == b.to_f64().to_bits());
         assert!(
             same(&one.y, &again.y) && same(&one.dx, &again.dx) && same(&one.dw, &again.dw),
             "{what}: {threads} threads change {:?}",
@@ -502,6 +507,33 @@ fn wrong_calls_are_errors() {
     let e = ConvEpilogue { residual: Some(&[0.0; 9][..]), ..ConvEpilogue::NONE };
     let err = conv_forward(&[0.0; 8], &[0.0; 12], &mut y, &g, e).unwrap_err();
     assert_eq!(err, "conv: a residual of 9 values for a result of 8");
+}
+
+#[test]
+fn packed_weights_are_for_one_geometry_and_one_setting() {
+    let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
+    let side = Window { input: 4, kernel: 3, output: 2, ..Window::UNIT };
+    let g = ConvGeometry {
+        batch: 1,
+        in_channels: 1,
+        out_channels: 1,
+        groups: 1,
+        windows: [Window::UNIT, Window::UNIT, side],
+        spatial: 1,
+    };
+    let err = PackedConv::<f32>::new(&[1.0; 2], &g).unwrap_err();
+    assert_eq!(err, "conv: the weight has 2 elements instead of 3");
+    let packed = PackedConv::<f32>::new(&[1.0; 3], &g).unwrap();
+    assert_eq!(packed.geometry(), &g);
+    let mut y = [0.0; 2];
+    let err = packed.forward(&[1.0; 5], &mut y, ConvEpilogue::NONE).unwrap_err();
+    assert_eq!(err, "conv: input, weight and output have [5, 3, 2] elements instead of [4, 3, 2]");
+    hadal_cpu::conv::set_winograd(false);
+    let done = packed.forward(&[1.0; 4], &mut y, ConvEpilogue::NONE);
+    hadal_cpu::conv::set_winograd(true);
+    assert_eq!(done.unwrap_err(), "conv: weights were packed under other settings; pack them again");
+    packed.forward(&[1.0; 4], &mut y, ConvEpilogue::NONE).unwrap();
+    assert_eq!(y, [3.0, 3.0]);
 }
 
 /// The convolution and its gradients are adjoint: `<conv(x, w), dy> = <x, dx> = <w, dw>`.

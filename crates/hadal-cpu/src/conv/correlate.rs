@@ -46,47 +46,71 @@ pub(crate) fn plan(axes: [super::plan::Axis; 3], c: &Correlation<'_, impl Real>)
     Plan::new(axes, c.sources, copy)
 }
 
-/// Runs a correlation into `out`, `[images, groups, results, z, y, x]`. Result positions that the
-/// plan's axes do not name are left alone.
-pub(crate) fn correlate<T: Depth>(
+/// How a correlation's weights are cut into panels and blocks of k.
+struct Tiling<T: 'static> {
+    ks: &'static Kernels<T>,
+    shape: Shape,
+    k: usize,
+    /// Length of a block of k.
+    kc: usize,
+    panels: usize,
+}
+
+impl<T: Depth> Tiling<T> {
+    fn new(c: &Correlation<'_, T>, plan: &Plan) -> Self {
+        let k = c.sources * plan.taps();
+        let ks = T::kernels();
+        let pixels = (plan.rows - 1) * plan.pitch + plan.cols;
+        let ks = ks.narrow.filter(|n| pixels <= n.lanes).unwrap_or(ks);
+        let shape = ks.shape(c.results, pixels);
+        let kc = k.div_ceil(k.div_ceil(K_BLOCK).max(1));
+        Tiling { ks, shape, k, kc, panels: c.results.div_ceil(shape.mr) }
+    }
+}
+
+/// Elements of the packed weights.
+pub(crate) fn packed_len<T: Depth>(c: &Correlation<'_, T>, plan: &Plan) -> usize {
+    c.groups * c.sources * plan.taps() * c.results
+}
+
+/// Packs the weights of a correlation, for any source.
+pub(crate) fn pack_weights<T: Depth>(
     c: &Correlation<'_, T>,
     plan: &Plan,
     pack: &PackWeights<'_, T>,
-    out: &mut [T],
+    packed: &mut [T],
 ) {
-    let k = c.sources * plan.taps();
-    let areas = plan.areas();
-    let units = c.images * c.groups * areas;
-    if units * c.results == 0 || k == 0 {
+    let Tiling { shape, k, kc, panels, .. } = Tiling::new(c, plan);
+    if packed.is_empty() {
         return;
     }
-    let ks = T::kernels();
-    let pixels = (plan.rows - 1) * plan.pitch + plan.cols;
-    let ks = ks.narrow.filter(|n| pixels <= n.lanes).unwrap_or(ks);
-    let shape = ks.shape(c.results, pixels);
-    let kc = k.div_ceil(k.div_ceil(K_BLOCK));
-    let panels = c.results.div_ceil(shape.mr);
-    let mut weights = Scratch::<T>::new(c.groups * k * c.results);
-    let weights = weights.slice();
-    {
-        let dst = SendPtr::new(weights.as_mut_ptr());
-        let blocks = k.div_ceil(kc);
-        parallel_for(c.groups * panels, &|t| {
-            let (g, i) = (t / panels, t % panels);
-            let count = shape.mr.min(c.results - i * shape.mr);
-            for b in 0..blocks {
-                let range = b * kc..((b + 1) * kc).min(k);
-                let at = g * k * c.results + range.start * c.results + i * shape.mr * range.len();
-                // SAFETY: panel (g, i) of block b has this range of the buffer to itself.
-                pack(g, i * shape.mr, count, range.clone(), unsafe { dst.slice(at, count * range.len()) });
-            }
-        });
+    let dst = SendPtr::new(packed.as_mut_ptr());
+    let blocks = k.div_ceil(kc);
+    parallel_for(c.groups * panels, &|t| {
+        let (g, i) = (t / panels, t % panels);
+        let count = shape.mr.min(c.results - i * shape.mr);
+        for b in 0..blocks {
+            let range = b * kc..((b + 1) * kc).min(k);
+            let at = g * k * c.results + range.start * c.results + i * shape.mr * range.len();
+            // SAFETY: panel (g, i) of block b has this range of the buffer to itself.
+            pack(g, i * shape.mr, count, range.clone(), unsafe { dst.slice(at, count * range.len()) });
+        }
+    });
+}
+
+/// Runs a correlation into `out`, `[images, groups, results, z, y, x]`, with weights as
+/// [`pack_weights`] leaves them. Result positions that the plan's axes do not name are left alone.
+pub(crate) fn correlate<T: Depth>(c: &Correlation<'_, T>, plan: &Plan, weights: &[T], out: &mut [T]) {
+    let areas = plan.areas();
+    let units = c.images * c.groups * areas;
+    if units * c.results == 0 || weights.is_empty() {
+        return;
     }
+    let Tiling { ks, shape, k, kc, panels } = Tiling::new(c, plan);
     let offsets = plan.offsets(c.sources);
     let source_len = c.sources * plan.axes.iter().map(|a| a.source).product::<usize>();
     let result_len = c.results * plan.axes.iter().map(|a| a.result).product::<usize>();
     let out = SendPtr::new(out.as_mut_ptr());
-    let weights = &*weights;
     // The results of some panels, from a unit's copy.
     let compute = |unit: usize, copy: &[T], panels: Range<usize>| {
         let (image, area) = (unit / areas, plan.area(unit % areas));

@@ -8,6 +8,7 @@ mod correlate;
 mod depth_kernel;
 mod depthwise;
 mod epilogue;
+mod packed;
 mod passes;
 mod plan;
 pub(crate) mod taps;
@@ -22,6 +23,8 @@ pub use epilogue::{ConvEpilogue, PieceMap};
 use hadal_core::Element;
 use hadal_core::ops::{ConvGeometry, Window};
 use half::{bf16, f16};
+pub use packed::PackedConv;
+use passes::Weights;
 pub use winograd::set_winograd;
 
 /// Largest extent and channel count: far above any use, and small enough that products of two stay
@@ -74,6 +77,12 @@ fn lengths(g: &ConvGeometry) -> Result<[usize; 3], String> {
     }
 }
 
+/// Checks that packed weights, at most four times the weights, have a length.
+fn check_packable(g: &ConvGeometry) -> Result<(), String> {
+    let [_, w, _] = lengths(g)?;
+    w.checked_mul(4).map(|_| ()).ok_or_else(|| "conv: the weight is too large to be packed".into())
+}
+
 fn check_lengths(got: [usize; 3], g: &ConvGeometry) -> Result<(), String> {
     let want = lengths(g)?;
     if got == want {
@@ -87,7 +96,18 @@ mod sealed {
 
     /// Implemented by the four float types.
     pub trait Convolve: Sized {
+        /// What sums are computed in.
+        type Work: hadal_core::Storage;
+        fn packed_len(g: &ConvGeometry) -> usize;
+        fn pack(w: &[Self], g: &ConvGeometry, packed: &mut [Self::Work]);
         fn forward(x: &[Self], w: &[Self], y: &mut [Self], g: &ConvGeometry, e: ConvEpilogue<'_, Self>);
+        fn forward_packed(
+            x: &[Self],
+            packed: &[Self::Work],
+            y: &mut [Self],
+            g: &ConvGeometry,
+            e: ConvEpilogue<'_, Self>,
+        );
         fn input_grad(dy: &[Self], w: &[Self], dx: &mut [Self], g: &ConvGeometry, e: ConvEpilogue<'_, Self>);
         fn weight_grad(x: &[Self], dy: &[Self], dw: &mut [Self], g: &ConvGeometry);
     }
@@ -166,8 +186,24 @@ pub fn conv_weight_grad<T: ConvElement>(
 macro_rules! convolve {
     ($($t:ty),*) => {$(
         impl Convolve for $t {
+            type Work = $t;
+            fn packed_len(g: &ConvGeometry) -> usize {
+                passes::packed_len::<$t>(g)
+            }
+            fn pack(w: &[$t], g: &ConvGeometry, packed: &mut [$t]) {
+                passes::pack(w, g, packed)
+            }
             fn forward(x: &[$t], w: &[$t], y: &mut [$t], g: &ConvGeometry, e: ConvEpilogue<'_, $t>) {
-                passes::forward(x, w, y, g, e)
+                passes::forward(x, Weights::Plain(w), y, g, e)
+            }
+            fn forward_packed(
+                x: &[$t],
+                packed: &[$t],
+                y: &mut [$t],
+                g: &ConvGeometry,
+                e: ConvEpilogue<'_, $t>,
+            ) {
+                passes::forward(x, Weights::Packed(packed), y, g, e)
             }
             fn input_grad(dy: &[$t], w: &[$t], dx: &mut [$t], g: &ConvGeometry, e: ConvEpilogue<'_, $t>) {
                 passes::input_grad(dy, w, dx, g, e)
@@ -225,13 +261,40 @@ impl WideEpilogue {
     }
 }
 
+/// A forward pass that is computed in f32 and rounded.
+fn forward_wide<S: Source<f32>>(
+    x: &[S],
+    w: Weights<'_, f32>,
+    y: &mut [S],
+    g: &ConvGeometry,
+    e: ConvEpilogue<'_, S>,
+) {
+    let (mut x, mut wide) = (widened(x), WideEpilogue::new(&e));
+    let plane = g.windows.iter().map(|w| w.output).product();
+    rounded(y, plane, e.map, |y| passes::forward(x.slice(), w, y, g, wide.get()));
+}
+
 macro_rules! convolve_halves {
     ($($t:ty),*) => {$(
         impl Convolve for $t {
+            type Work = f32;
+            fn packed_len(g: &ConvGeometry) -> usize {
+                passes::packed_len::<f32>(g)
+            }
+            fn pack(w: &[$t], g: &ConvGeometry, packed: &mut [f32]) {
+                passes::pack(widened(w).slice(), g, packed)
+            }
             fn forward(x: &[$t], w: &[$t], y: &mut [$t], g: &ConvGeometry, e: ConvEpilogue<'_, $t>) {
-                let (mut x, mut w, mut wide) = (widened(x), widened(w), WideEpilogue::new(&e));
-                let plane = g.windows.iter().map(|w| w.output).product();
-                rounded(y, plane, e.map, |y| passes::forward(x.slice(), w.slice(), y, g, wide.get()));
+                forward_wide(x, Weights::Plain(widened(w).slice()), y, g, e)
+            }
+            fn forward_packed(
+                x: &[$t],
+                packed: &[f32],
+                y: &mut [$t],
+                g: &ConvGeometry,
+                e: ConvEpilogue<'_, $t>,
+            ) {
+                forward_wide(x, Weights::Packed(packed), y, g, e)
             }
             fn input_grad(dy: &[$t], w: &[$t], dx: &mut [$t], g: &ConvGeometry, e: ConvEpilogue<'_, $t>) {
                 let (mut dy, mut w, mut wide) = (widened(dy), widened(w), WideEpilogue::new(&e));

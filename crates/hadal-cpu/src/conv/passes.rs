@@ -4,9 +4,10 @@ use super::correlate::{self, Correlation, correlate};
 use super::depth_kernel::Depth;
 use super::depthwise::Depthwise;
 use super::epilogue::{ConvEpilogue, apply, apply_all};
-use super::plan::Axis;
+use super::plan::{Axis, Plan};
 use super::winograd::Winograd;
 use crate::gemm::{Activation, Bias, Epilogue, MatView, MatmulElement, Operand, RowMap, matmul, pack_panel};
+use crate::scratch::Scratch;
 use hadal_core::ops::{ConvGeometry, Window};
 use std::ops::Range;
 
@@ -17,35 +18,70 @@ fn pointwise(g: &ConvGeometry) -> bool {
         .all(|w| w.kernel == 1 && w.stride == 1 && w.pad_lo == 0 && w.pad_hi == 0 && w.output == w.input)
 }
 
-/// See [`super::conv_forward`].
-pub(super) fn forward<T: Depth + MatmulElement>(
-    x: &[T],
-    w: &[T],
-    y: &mut [T],
-    g: &ConvGeometry,
-    e: ConvEpilogue<'_, T>,
-) {
-    if let Some(d) = Depthwise::new(g) {
-        return d.forward(x, w, y, e);
+/// The weights of a forward pass.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a, T> {
+    /// As the caller has them.
+    Plain(&'a [T]),
+    /// As [`pack`] leaves them.
+    Packed(&'a [T]),
+}
+
+impl<T: Depth> Weights<'_, T> {
+    /// Calls `run` with packed weights, made by `pack` in `len` elements unless they are there.
+    fn packed(self, len: usize, pack: impl FnOnce(&[T], &mut [T]), run: impl FnOnce(&[T])) {
+        match self {
+            Weights::Packed(p) => run(p),
+            Weights::Plain(w) => {
+                let mut scratch = Scratch::new(len);
+                pack(w, scratch.slice());
+                run(scratch.slice());
+            }
+        }
     }
-    if pointwise(g) && channel_product(x, w, y, g, e, false) {
-        return;
-    }
+}
+
+/// How a forward pass is computed.
+enum Way<'a, T> {
+    Depthwise(Depthwise),
+    /// A matrix product over channels.
+    Channels,
+    Winograd(Winograd<'a, T>),
+    Direct(Plan),
+}
+
+/// The forward pass as a correlation.
+fn forward_correlation<'a, T>(x: &'a [T], g: &ConvGeometry, e: ConvEpilogue<'a, T>) -> Correlation<'a, T> {
     let (sources, results) = (g.in_channels / g.groups, g.out_channels / g.groups);
-    let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: x, epilogue: e };
-    if let Some(winograd) = Winograd::new(&c, &g.windows, false) {
-        let kernel = |group: usize, r: usize, s: usize| {
-            let at = ((group * results + r) * sources + s) * 9;
-            std::array::from_fn(|i| w[at + i])
-        };
-        return winograd.run(&kernel, y);
+    Correlation { images: g.batch, groups: g.groups, sources, results, source: x, epilogue: e }
+}
+
+/// Which way is taken; by shapes only.
+fn forward_way<'a, T: Depth>(g: &ConvGeometry, c: &'a Correlation<'a, T>) -> Way<'a, T> {
+    if let Some(d) = Depthwise::new(g) {
+        return Way::Depthwise(d);
     }
-    let plan = correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), &c);
-    let k = sources * plan.taps();
-    if k == 0 {
-        y.fill(T::ZERO);
-        return apply_all(&e, g.out_channels, plane(g, |w| w.output), y);
+    if pointwise(g) {
+        return Way::Channels;
     }
+    if let Some(winograd) = Winograd::new(c, &g.windows, false) {
+        return Way::Winograd(winograd);
+    }
+    Way::Direct(correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), c))
+}
+
+/// Transforms the kernels of a forward pass.
+fn pack_winograd<T: Depth>(winograd: &Winograd<'_, T>, c: &Correlation<'_, T>, w: &[T], packed: &mut [T]) {
+    let kernel = |group: usize, r: usize, s: usize| {
+        let at = ((group * c.results + r) * c.sources + s) * 9;
+        std::array::from_fn(|i| w[at + i])
+    };
+    winograd.pack(&kernel, packed);
+}
+
+/// Packs the weights of a direct forward pass.
+fn pack_direct<T: Depth>(g: &ConvGeometry, plan: &Plan, c: &Correlation<'_, T>, w: &[T], packed: &mut [T]) {
+    let (sources, results, k) = (c.sources, c.results, c.sources * plan.taps());
     let kernel = g.windows.map(|w| w.kernel);
     let volume: usize = kernel.iter().product();
     let taps = plan.kernel_index(kernel);
@@ -65,7 +101,62 @@ pub(super) fn forward<T: Depth + MatmulElement>(
             row.iter_mut().zip(w[at..].iter().step_by(sources * volume)).for_each(|(d, &s)| *d = s);
         }
     };
-    correlate(&c, &plan, &pack, y);
+    correlate::pack_weights(c, plan, &pack, packed);
+}
+
+/// Elements of [`pack`]'s result.
+pub(super) fn packed_len<T: Depth>(g: &ConvGeometry) -> usize {
+    let c = forward_correlation::<T>(&[], g, ConvEpilogue::NONE);
+    match forward_way(g, &c) {
+        Way::Depthwise(_) | Way::Channels => {
+            g.out_channels * c.sources * g.windows.iter().map(|w| w.kernel).product::<usize>()
+        }
+        Way::Winograd(winograd) => winograd.packed_len(),
+        Way::Direct(plan) => correlate::packed_len(&c, &plan),
+    }
+}
+
+/// Brings weights into the form that [`forward`] reads.
+pub(super) fn pack<T: Depth>(w: &[T], g: &ConvGeometry, packed: &mut [T]) {
+    let c = forward_correlation(&[], g, ConvEpilogue::NONE);
+    match forward_way(g, &c) {
+        Way::Depthwise(_) | Way::Channels => packed.copy_from_slice(w),
+        Way::Winograd(winograd) => pack_winograd(&winograd, &c, w, packed),
+        Way::Direct(plan) => pack_direct(g, &plan, &c, w, packed),
+    }
+}
+
+/// See [`super::conv_forward`].
+pub(super) fn forward<T: Depth + MatmulElement>(
+    x: &[T],
+    weights: Weights<'_, T>,
+    y: &mut [T],
+    g: &ConvGeometry,
+    e: ConvEpilogue<'_, T>,
+) {
+    let c = forward_correlation(x, g, e);
+    let (Weights::Plain(w) | Weights::Packed(w)) = weights;
+    match forward_way(g, &c) {
+        Way::Depthwise(d) => d.forward(x, w, y, e),
+        Way::Channels => channel_product(x, w, y, g, e, false),
+        Way::Winograd(winograd) => weights.packed(
+            winograd.packed_len(),
+            |w, packed| pack_winograd(&winograd, &c, w, packed),
+            |packed| winograd.run(packed, y),
+        ),
+        Way::Direct(plan) => {
+            let len = correlate::packed_len(&c, &plan);
+            if len == 0 {
+                y.fill(T::ZERO);
+                return apply_all(&e, g.out_channels, plane(g, |w| w.output), y);
+            }
+            weights.packed(
+                len,
+                |w, packed| pack_direct(g, &plan, &c, w, packed),
+                |packed| correlate(&c, &plan, packed, y),
+            );
+        }
+    }
 }
 
 /// See [`super::conv_input_grad`].
@@ -79,8 +170,8 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
     if let Some(d) = Depthwise::new(g) {
         return d.input_grad(dy, w, dx, e);
     }
-    if pointwise(g) && channel_product(dy, w, dx, g, e, true) {
-        return;
+    if pointwise(g) {
+        return channel_product(dy, w, dx, g, e, true);
     }
     let (sources, results) = (g.out_channels / g.groups, g.in_channels / g.groups);
     let kernel = g.windows.map(|w| w.kernel);
@@ -105,7 +196,9 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
             let at = ((group * sources + s) * results + r) * 9;
             std::array::from_fn(|i| w[at + 8 - i])
         };
-        return winograd.run(&kernel, dx);
+        let mut packed = Scratch::new(winograd.packed_len());
+        winograd.pack(&kernel, packed.slice());
+        return winograd.run(packed.slice(), dx);
     }
     for z in &axes[0] {
         for y in &axes[1] {
@@ -119,7 +212,9 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
                         row.iter_mut().zip(w[at..].iter().step_by(volume)).for_each(|(d, &s)| *d = s);
                     }
                 };
-                correlate(&c, &plan, &pack, dx);
+                let mut packed = Scratch::new(correlate::packed_len(&c, &plan));
+                correlate::pack_weights(&c, &plan, &pack, packed.slice());
+                correlate(&c, &plan, packed.slice(), dx);
             }
         }
     }
@@ -170,7 +265,7 @@ fn channel_product<T: Depth + MatmulElement>(
     g: &ConvGeometry,
     e: ConvEpilogue<'_, T>,
     transposed: bool,
-) -> bool {
+) {
     let (ins, outs) = (g.in_channels / g.groups, g.out_channels / g.groups);
     let pixels: usize = g.windows.iter().map(|w| w.input).product();
     let weight = MatView { data: w, offset: 0, row_stride: ins as isize, col_stride: 1, batch_strides: &[] };
@@ -188,5 +283,6 @@ fn channel_product<T: Depth + MatmulElement>(
         let map: &RowMap<'_, T> = &rows;
         Epilogue { bias: Bias::None, activation: Activation::None, map: Some(map) }
     };
-    matmul(&[g.batch, g.groups], m, pixels, k, a, b, to, false, &epilogue).is_ok()
+    let done = matmul(&[g.batch, g.groups], m, pixels, k, a, b, to, false, &epilogue);
+    debug_assert!(done.is_ok(), "lengths were checked: {done:?}");
 }

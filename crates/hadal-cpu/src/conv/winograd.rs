@@ -15,6 +15,7 @@ use super::correlate::{Correlation, multiply};
 use super::depth_kernel::Depth;
 use super::epilogue::apply;
 use super::plan::{Area, Axis, Plan};
+use crate::gemm::tables::{Kernels, Shape};
 use crate::scratch::Scratch;
 use crate::simd::{Level, level};
 use crate::threads::{SendPtr, parallel_for};
@@ -29,6 +30,11 @@ static ALLOWED: AtomicBool = AtomicBool::new(true);
 /// setting, and on nothing else but shapes.
 pub fn set_winograd(allowed: bool) {
     ALLOWED.store(allowed, Ordering::Relaxed);
+}
+
+/// Whether [`set_winograd`] allows it.
+pub(super) fn allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
 }
 
 /// Results of a tile in a row.
@@ -239,7 +245,7 @@ impl<'a, T: Depth> Winograd<'a, T> {
             let axis = Axis::forward(&window);
             (fits && axis.taps() == IN).then_some((axis, to))
         };
-        if !ALLOWED.load(Ordering::Relaxed) || *z != Window::UNIT || c.sources.min(c.results) < MIN_CHANNELS {
+        if !allowed() || *z != Window::UNIT || c.sources.min(c.results) < MIN_CHANNELS {
             return None;
         }
         let ((ay, height), (ax, width)) = (side(y)?, side(x)?);
@@ -251,18 +257,23 @@ impl<'a, T: Depth> Winograd<'a, T> {
         Some(Winograd { c, plan, height, width })
     }
 
-    /// Runs the correlation into `out`, `[images, groups, results, y, x]`.
-    pub fn run(&self, kernel: &KernelOf<'_, T>, out: &mut [T]) {
+    fn tiling(&self) -> (&'static Kernels<T>, Shape, usize, usize) {
+        let ks = T::kernels();
+        let shape = ks.shape(self.c.results, (self.plan.rows - 1) * self.plan.pitch + self.plan.cols);
+        let k = self.c.sources;
+        (ks, shape, k.div_ceil(k.div_ceil(K_BLOCK)), self.c.results.div_ceil(shape.mr))
+    }
+
+    /// Elements of the transformed kernels.
+    pub fn packed_len(&self) -> usize {
+        self.c.groups * ELEMENTS * self.c.sources * self.c.results
+    }
+
+    /// Transforms the kernels, for any source.
+    pub fn pack(&self, kernel: &KernelOf<'_, T>, weights: &mut [T]) {
         let c = self.c;
-        let (plan, k, areas) = (&self.plan, c.sources, self.plan.areas());
-        let (units, ks) = (c.images * c.groups * areas, T::kernels());
-        let Some(transforms) = T::winograd().filter(|_| units > 0) else { return };
-        let shape = ks.shape(c.results, (plan.rows - 1) * plan.pitch + plan.cols);
-        let kc = k.div_ceil(k.div_ceil(K_BLOCK));
-        let panels = c.results.div_ceil(shape.mr);
+        let (k, (_, shape, kc, panels)) = (c.sources, self.tiling());
         let matrix = k * c.results;
-        let mut weights = Scratch::<T>::new(c.groups * ELEMENTS * matrix);
-        let weights = weights.slice();
         let shared = SendPtr::new(weights.as_mut_ptr());
         parallel_for(c.groups * panels, &|t| {
             let (group, first) = (t / panels, t % panels * shape.mr);
@@ -288,7 +299,17 @@ impl<'a, T: Depth> Winograd<'a, T> {
                 }
             }
         });
-        let weights = &*weights;
+    }
+
+    /// Runs the correlation into `out`, `[images, groups, results, y, x]`, with kernels as
+    /// [`Winograd::pack`] leaves them.
+    pub fn run(&self, weights: &[T], out: &mut [T]) {
+        let c = self.c;
+        let (plan, k, areas) = (&self.plan, c.sources, self.plan.areas());
+        let units = c.images * c.groups * areas;
+        let Some(transforms) = T::winograd().filter(|_| units > 0) else { return };
+        let (ks, shape, kc, panels) = self.tiling();
+        let matrix = k * c.results;
         let offsets = plan.offsets(1);
         let out = SendPtr::new(out.as_mut_ptr());
         let source_len = k * plan.axes[1].source * plan.axes[2].source;
