@@ -1,6 +1,6 @@
 //! Which vector instructions this machine has, found once at run time.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// A set of vector instructions that kernels are compiled for, weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,4 +59,23 @@ pub fn limit_level(limit: Level) -> Level {
     let l = limit.min(detected());
     CURRENT.store(l as u8, Ordering::Relaxed);
     l
+}
+
+static BF16_PAIRS: AtomicBool = AtomicBool::new(true);
+
+/// Whether matrix products of bf16 use the instruction for pairs (AVX512_BF16): the machine has it, and neither
+/// [`limit_level`] nor [`allow_bf16_pairs`] rules it out.
+pub fn bf16_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return level() == Level::Avx512
+        && BF16_PAIRS.load(Ordering::Relaxed)
+        && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Allows or forbids what [`bf16_pairs`] asks for, for comparing both ways in tests and benchmarks. Their results
+/// differ by rounding.
+pub fn allow_bf16_pairs(allow: bool) {
+    BF16_PAIRS.store(allow, Ordering::Relaxed);
 }

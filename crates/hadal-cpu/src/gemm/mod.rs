@@ -1,24 +1,50 @@
 //! Matrix products, batched and strided.
 //!
-//! f32 and f64 run packed micro-kernels chosen for the machine; f16 and bf16 are converted to f32
-//! while they are packed, summed in f32 and rounded once at the end; integers wrap around.
+//! f32 and f64 run packed micro-kernels chosen for the machine. bf16 is multiplied in pairs where the machine
+//! has an instruction for it ([`crate::simd::bf16_pairs`]); elsewhere, as f16 always, it becomes f32 while it is
+//! packed. Both are summed in f32 and rounded once, at the end. Integers wrap around.
+//!
+//! # Error
+//! With `u` half the distance from 1 to the next number of the type that sums (2^-24 for f32, 2^-53 for f64),
+//! each element is within `(k + 2) u` times the sum of the absolute products of the exact result, to which
+//! f16 (2^-11) and bf16 (2^-8) add half a unit of the result in their own last place. Machines without a fused
+//! multiply-add, and the bf16 instruction, round twice as often: `2 k + 2`. The instruction takes subnormal
+//! numbers as zero.
+//!
+//! # Order of sums
+//! k is cut into blocks by its length alone, and each block summed in the order of k. So an element's bits depend
+//! on its row of A, its column of B and k: not on strides, on the other rows and columns, on a B packed before, on
+//! threads, nor, for f32 and f64, on whether vectors are those of AVX2 or AVX-512.
+//!
+//! There is one exception. f32 and f64 products of more than 64 in some dimension, with at most 8 rows and a B
+//! whose columns are contiguous (or at most 8 columns and an A whose rows are), are dot products, which sum in the
+//! lanes of the machine's vectors. One order would need such operands turned over on the way, which was
+//! tried: rows of a weight `[out, in]` then came from memory at a quarter of the speed.
 
+mod blocked;
 mod driver;
+mod few;
 mod integer;
 pub(crate) mod kernel;
 mod kernel_portable;
 #[cfg(target_arch = "x86_64")]
 mod kernel_x86;
 mod pack;
+mod packed;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 pub(crate) mod real;
+mod small;
 pub(crate) mod tables;
 pub(crate) mod vecmat;
 
-pub(crate) use driver::{Operand, pack_panel};
+pub(crate) use driver::Operand;
+pub(crate) use pack::pack_panel;
+pub use packed::{PackElement, PackedMatrix, matmul_packed};
 
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for, threads};
-use driver::{Product, SharedPtr, Tail};
+use driver::{Product, Ready, SharedPtr, Tail};
 use hadal_core::Element;
 use half::{bf16, f16};
 use real::{Real, Source};
@@ -200,11 +226,35 @@ pub fn matmul<T: MatmulElement>(
     accumulate: bool,
     epilogue: &Epilogue<'_, T>,
 ) -> Result<(), String> {
+    check_output(batch, m, n, c.len(), epilogue)?;
+    if c.is_empty() {
+        return Ok(());
+    }
+    if k > 0 {
+        a.check("the left operand", batch, m, k)?;
+        b.check("the right operand", batch, k, n)?;
+    }
+    let count = c.len() / (m * n);
+    let mut call = Call { batch, count, m, n, k, a, b, accumulate, epilogue };
+    let one_b = call.batch.iter().zip(call.b.batch_strides).all(|(&n, &s)| n == 1 || s == 0);
+    fold(&mut call, one_b);
+    T::multiply(&call, c);
+    Ok(())
+}
+
+/// Checks the lengths of the output and of a bias.
+fn check_output<T>(
+    batch: &[usize],
+    m: usize,
+    n: usize,
+    c: usize,
+    epilogue: &Epilogue<'_, T>,
+) -> Result<(), String> {
     let sizes = || batch.iter().copied().chain([m, n]);
     let len =
         if sizes().any(|d| d == 0) { Some(0) } else { sizes().try_fold(1usize, |len, d| len.checked_mul(d)) };
-    if len != Some(c.len()) {
-        return Err(format!("matmul: the output has {} elements for batch {batch:?} of {m}x{n}", c.len()));
+    if len != Some(c) {
+        return Err(format!("matmul: the output has {} elements for batch {batch:?} of {m}x{n}", c));
     }
     match epilogue.bias {
         Bias::Columns(v) if v.len() != n => {
@@ -215,39 +265,28 @@ pub fn matmul<T: MatmulElement>(
         }
         _ => {}
     }
-    if c.is_empty() {
-        return Ok(());
-    }
-    if k > 0 {
-        a.check("the left operand", batch, m, k)?;
-        b.check("the right operand", batch, k, n)?;
-    }
-    let count = c.len() / (m * n);
-    let mut call = Call { batch, count, m, n, k, a, b, accumulate, epilogue };
-    if k > 0 && folds(&call) {
-        (call.batch, call.count, call.m) = (&[], 1, m * count);
-        (call.a.batch_strides, call.b.batch_strides) = (&[], &[]);
-    }
-    T::multiply(&call, c);
     Ok(())
 }
 
-/// Whether the batch is one tall matrix times one B.
-fn folds<T>(call: &Call<'_, T>) -> bool {
-    let one_b = call.batch.iter().zip(call.b.batch_strides).all(|(&n, &s)| n == 1 || s == 0);
-    if !one_b || call.count == 1 || matches!(call.epilogue.bias, Bias::Rows(_)) {
-        return false;
+/// Makes a batch of matrices that are multiplied with `one_b` one tall matrix, where strides allow.
+fn fold<T>(call: &mut Call<'_, T>, one_b: bool) {
+    if !one_b || call.k == 0 || call.count == 1 || matches!(call.epilogue.bias, Bias::Rows(_)) {
+        return;
     }
     let mut expected = call.m as isize * call.a.row_stride;
-    call.batch.iter().zip(call.a.batch_strides).rev().all(|(&n, &s)| {
+    let fits = call.batch.iter().zip(call.a.batch_strides).rev().all(|(&n, &s)| {
         let fits = n == 1 || s == expected;
         expected *= n as isize;
         fits
-    })
+    });
+    if fits {
+        (call.m, call.batch, call.count) = (call.m * call.count, &[], 1);
+        (call.a.batch_strides, call.b.batch_strides) = (&[], &[]);
+    }
 }
 
 /// The product of floats that are stored as `S` and computed in `T`.
-fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
+fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, ready: Option<Ready<T>>, c: &mut [S]) {
     let (m, n) = (call.m, call.n);
     let size = m * n;
     let work = size * call.k.max(1);
@@ -268,7 +307,7 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
         Bias::Rows(v) => bias_m = widened(v, &mut bias_buf),
         Bias::None => {}
     }
-    let bias = SharedPtr((bias_n, bias_m));
+    let shared = SharedPtr((bias_n, bias_m, ready));
     let relu = call.epilogue.activation == Activation::Relu;
     let out = SendPtr::new(c.as_mut_ptr());
     let run = |task: usize| {
@@ -278,7 +317,7 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
             // and the biases are valid for the product, and the borrows outlive it. With k == 0 the
             // operands are not read, and `wrapping_offset` makes no claim about them.
             unsafe {
-                let (bias_n, bias_m) = bias.get();
+                let (bias_n, bias_m, ready) = shared.get();
                 let c = out.slice(index * size, size);
                 let map =
                     call.epilogue.map.map(|f| move |i: usize, j: usize, v: &mut [S]| f(index * m + i, j, v));
@@ -296,23 +335,13 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
                         lane: call.b.col_stride,
                         step: call.b.row_stride,
                     },
-                    c: c.as_mut_ptr().cast::<T>(),
+                    ready,
+                    c: c.as_mut_ptr(),
                     c_row: n,
                     accumulate: call.accumulate,
-                    tail: Tail { bias_n, bias_m, relu, map: None },
+                    tail: Tail { bias_n, bias_m, relu, map: map.as_ref().map(|f| f as &RowMap<'_, S>) },
                 };
-                if S::SAME {
-                    // `S` is `T` here, so a slice of one is a slice of the other.
-                    let cast = map.map(|f| {
-                        move |i: usize, j: usize, v: &mut [T]| {
-                            f(i, j, std::slice::from_raw_parts_mut(v.as_mut_ptr().cast::<S>(), v.len()))
-                        }
-                    });
-                    let map = cast.as_ref().map(|f| f as &driver::Map<'_, T>);
-                    driver::product(&Product { tail: Tail { map, ..product.tail }, ..product }, !by_matrix);
-                } else {
-                    rounded(product, c, map.as_ref().map(|f| f as &RowMap<'_, S>), !by_matrix);
-                }
+                driver::product(&product, !by_matrix);
             }
         }
     };
@@ -323,46 +352,12 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, c: &mut [S]) {
     }
 }
 
-/// A product that is summed in `T` beside C and rounded into it.
-///
-/// # Safety
-/// As for [`driver::product`], except that the product's own C is not used.
-unsafe fn rounded<S: Source<T>, T: Real>(
-    product: Product<'_, S, T>,
-    c: &mut [S],
-    map: Option<&RowMap<'_, S>>,
-    parallel: bool,
-) {
-    let mut sums = Scratch::<T>::new(c.len());
-    let sums = sums.slice();
-    if product.accumulate {
-        S::widen_into(c, sums);
-    }
-    let n = product.n;
-    // SAFETY: the caller's promise; the sums are as large as C.
-    unsafe { driver::product(&Product { c: sums.as_mut_ptr(), ..product }, parallel) };
-    let rows = ((1 << 13) / n).max(1);
-    let (sums, out) = (&*sums, SendPtr::new(c.as_mut_ptr()));
-    let run = |t: usize| {
-        for i in t * rows..((t + 1) * rows).min(product.m) {
-            // SAFETY: row `i` belongs to this task.
-            let row = unsafe { out.slice(i * n, n) };
-            S::narrow_into(&sums[i * n..][..n], row);
-            if let Some(map) = map {
-                map(i, 0, row);
-            }
-        }
-    };
-    let tasks = product.m.div_ceil(rows);
-    if parallel { parallel_for(tasks, &run) } else { (0..tasks).for_each(run) }
-}
-
 macro_rules! floats {
     ($($s:ty as $t:ty),*) => {$(
         #[allow(private_interfaces)]
         impl Multiply for $s {
             fn multiply(call: &Call<'_, $s>, c: &mut [$s]) {
-                multiply_floats::<$s, $t>(call, c)
+                multiply_floats::<$s, $t>(call, None, c)
             }
         }
     )*};

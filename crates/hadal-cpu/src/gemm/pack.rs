@@ -1,5 +1,153 @@
 //! Packing: a strip of a strided matrix becomes a panel that a micro-kernel reads front to back.
 
+use super::driver::Operand;
+use super::real::{Real, Source};
+use super::tables::{Kernels, Set};
+use crate::scratch::Scratch;
+use crate::vector::Vector;
+
+/// Packs a panel of an operand from lane `first` and step `p0` on: `lanes` lanes, and zeros up to `width`.
+///
+/// # Safety
+/// The operand is valid for these lanes and `k` steps; `dst` has room.
+pub(crate) unsafe fn pack_panel<S: Source<T>, T: Real>(
+    ks: &Kernels<T>,
+    src: Operand<S>,
+    lanes: usize,
+    first: usize,
+    width: usize,
+    (p0, k): (usize, usize),
+    dst: *mut T,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Operand { ptr, lane, step } = src.from(first, p0);
+        if S::SAME {
+            return (ks.pack)(ptr.cast(), lane, step, lanes, width, k, dst);
+        }
+        // Other types are converted on the way, along whichever dimension is contiguous.
+        if lane == 1 {
+            for p in 0..k {
+                let d = std::slice::from_raw_parts_mut(dst.add(p * width), width);
+                let s = std::slice::from_raw_parts(ptr.offset(p as isize * step), lanes);
+                S::widen_into(s, &mut d[..lanes]);
+                d[lanes..].fill(T::ZERO);
+            }
+            return;
+        }
+        let mut tmp = Scratch::<T>::new(lanes * k);
+        let tmp = tmp.slice();
+        for (i, row) in tmp.chunks_exact_mut(k).enumerate() {
+            let s = ptr.offset(i as isize * lane);
+            if step == 1 {
+                S::widen_into(std::slice::from_raw_parts(s, k), row);
+            } else {
+                for (p, d) in row.iter_mut().enumerate() {
+                    *d = (*s.offset(p as isize * step)).widen();
+                }
+            }
+        }
+        (ks.pack)(tmp.as_ptr(), k as isize, 1, lanes, width, k, dst);
+    }
+}
+
+/// Packs one panel for a set of kernels, `elements` of k from the operand's beginning.
+///
+/// # Safety
+/// The operand is valid for `lanes` lanes and that many elements; `dst` has room.
+pub(super) unsafe fn pack_strip<S: Source<T>, T: Real>(
+    set: Set<T>,
+    src: Operand<S>,
+    lanes: usize,
+    width: usize,
+    elements: usize,
+    dst: *mut T,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if set.unit == 1 {
+            pack_panel(set.ks, src, lanes, 0, width, (0, elements), dst);
+        } else {
+            S::pack_pairs(src, lanes, width, width, elements, dst);
+        }
+    }
+}
+
+/// Packs `cols` lanes as panels of `nr` one behind the other; the last has the width of its whole vectors.
+///
+/// # Safety
+/// As for [`pack_strip`].
+pub(super) unsafe fn pack_columns<S: Source<T>, T: Real>(
+    set: Set<T>,
+    src: Operand<S>,
+    cols: usize,
+    nr: usize,
+    elements: usize,
+    dst: *mut T,
+) {
+    // SAFETY: the caller's promise; panel by panel.
+    unsafe {
+        if S::SAME && src.lane == 1 {
+            return (set.ks.pack_rows)(src.ptr.cast(), src.step, cols, nr, elements, dst);
+        }
+        if set.unit == 2 {
+            let rest = (cols % nr).next_multiple_of(set.ks.lanes);
+            return S::pack_pairs(src, cols, nr, rest, elements, dst);
+        }
+        for j in (0..cols).step_by(nr) {
+            let lanes = nr.min(cols - j);
+            let width = lanes.next_multiple_of(set.ks.lanes);
+            pack_strip::<S, T>(set, src.from(j, 0), lanes, width, elements, dst.add(j * elements));
+        }
+    }
+}
+
+/// Rows ahead of the one being copied that are asked for: they often lie on other pages, which the machine
+/// does not fetch by itself.
+const ROWS_AHEAD: usize = 4;
+
+/// Packs `cols` contiguous lanes by `k` steps as panels of `nr` (whole vectors), row by row.
+///
+/// # Safety
+/// `src` is valid for what is read, `dst` for the panels; the machine has `V`'s instructions.
+#[inline(always)]
+pub(super) unsafe fn panels_of_rows<V: Vector>(
+    src: *const V::Elem,
+    step: isize,
+    cols: usize,
+    nr: usize,
+    k: usize,
+    dst: *mut V::Elem,
+) {
+    let (whole, rest) = (cols / nr, cols % nr);
+    let rest_width = rest.next_multiple_of(V::LANES);
+    // SAFETY: rows `p < k`, columns below `cols`.
+    unsafe {
+        for p in 0..k {
+            let row = src.offset(p as isize * step);
+            if p + ROWS_AHEAD < k {
+                let ahead = src.offset((p + ROWS_AHEAD) as isize * step);
+                for j in (0..cols).step_by(64 / size_of::<V::Elem>()) {
+                    V::prefetch(ahead.add(j));
+                }
+            }
+            for j in 0..whole {
+                let to = dst.add(j * nr * k + p * nr);
+                for v in (0..nr).step_by(V::LANES) {
+                    V::load(row.add(j * nr + v)).store(to.add(v));
+                }
+            }
+            if rest > 0 {
+                let to = dst.add(whole * nr * k + p * rest_width);
+                for v in (0..rest).step_by(V::LANES) {
+                    let n = (rest - v).min(V::LANES);
+                    V::load_first(row.add(whole * nr + v), n).store(to.add(v));
+                }
+            }
+        }
+    }
+}
+
 /// Packs `lanes` of `width` lanes by `k` steps into `dst[p * width + i]` from
 /// `src[i * lane + p * step]`; lanes from `lanes` to `width` become zero.
 ///

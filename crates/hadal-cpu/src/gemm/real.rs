@@ -1,9 +1,10 @@
 //! The element types kernels compute in, and those they read and write.
 
+use super::driver::Operand;
 use super::kernel_portable::{PORTABLE_F32, PORTABLE_F64};
 #[cfg(target_arch = "x86_64")]
 use super::kernel_x86::{AVX2_F32, AVX2_F64, AVX512_F32, AVX512_F64};
-use super::tables::Kernels;
+use super::tables::{Kernels, Set};
 use crate::simd::{Level, level};
 use bytemuck::Pod;
 use hadal_core::Element;
@@ -64,6 +65,23 @@ impl Real for f64 {
 pub(crate) trait Source<T: Real>: Element + Pod {
     /// Whether memory can be used as `T` without conversion.
     const SAME: bool;
+    /// The kernels that multiply these on this machine.
+    fn set() -> Set<T> {
+        Set { ks: T::kernels(), unit: 1 }
+    }
+    /// See `super::pairs::pack`.
+    ///
+    /// # Safety
+    /// As there; only where [`Source::set`] takes two elements a step.
+    unsafe fn pack_pairs(
+        _src: Operand<Self>,
+        _cols: usize,
+        _nr: usize,
+        _rest: usize,
+        _elements: usize,
+        _dst: *mut T,
+    ) {
+    }
     /// Converts one value.
     fn widen(self) -> T;
     /// Rounds one value.
@@ -94,6 +112,25 @@ impl<T: Real> Source<T> for T {
 
 impl Source<f32> for bf16 {
     const SAME: bool = false;
+    #[cfg(target_arch = "x86_64")]
+    fn set() -> Set<f32> {
+        if crate::simd::bf16_pairs() {
+            return Set { ks: &super::pairs::AVX512_PAIRS, unit: 2 };
+        }
+        Set { ks: f32::kernels(), unit: 1 }
+    }
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn pack_pairs(
+        src: Operand<bf16>,
+        cols: usize,
+        nr: usize,
+        rest: usize,
+        elements: usize,
+        dst: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { super::pairs::pack(src, cols, nr, rest, elements, dst) }
+    }
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits((self.to_bits() as u32) << 16)

@@ -16,6 +16,8 @@ pub(crate) type Axpy<T> = unsafe fn(&Rows<T>, *const T, isize, *mut T, usize, us
 pub(crate) type Dot<T> = unsafe fn(&Rows<T>, *const T, isize, *mut T, usize, usize, usize);
 /// See [`super::pack::panel`].
 pub(crate) type PackPanel<T> = unsafe fn(*const T, isize, isize, usize, usize, usize, *mut T);
+/// See [`super::pack::panels_of_rows`].
+pub(crate) type PackRows<T> = unsafe fn(*const T, isize, usize, usize, usize, *mut T);
 /// See [`crate::conv::taps`].
 pub(crate) type TapDot<T> = unsafe fn(&crate::conv::taps::TapRows<T>, *mut T);
 
@@ -31,10 +33,24 @@ pub(crate) struct Kernels<T: 'static> {
     pub axpy: Axpy<T>,
     pub dot: Dot<T>,
     pub pack: PackPanel<T>,
+    pub pack_rows: PackRows<T>,
     pub tap_dot: TapDot<T>,
     /// Kernels with shorter vectors, for matrices with few columns.
     pub narrow: Option<&'static Kernels<T>>,
 }
+
+/// Kernels, and how many elements of k they take in a step: 1, or 2 where a lane holds a pair of bf16.
+pub(crate) struct Set<T: 'static> {
+    pub ks: &'static Kernels<T>,
+    pub unit: usize,
+}
+
+impl<T> Clone for Set<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Set<T> {}
 
 /// The shape of a tile: rows, and vectors per row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,14 +60,19 @@ pub(crate) struct Shape {
 }
 
 impl<T> Kernels<T> {
+    /// Tiles of `nv` vectors, rows shared out evenly among the panels.
+    pub fn shape_of(&self, m: usize, nv: usize) -> Shape {
+        let most = self.max_mr[nv - 1];
+        Shape { mr: m.div_ceil(m.div_ceil(most).max(1)).max(1), nv }
+    }
+
     /// The tile shape with the least estimated time for an `m` by `n` matrix. Rows are shared out
     /// evenly among the panels.
     pub fn shape(&self, m: usize, n: usize) -> Shape {
         // In order of preference where the estimate is equal.
         let best = [2, 3, 4, 1].into_iter().map(|nv| {
-            let most = self.max_mr[nv - 1];
-            let mr = m.div_ceil(m.div_ceil(most).max(1)).max(1);
-            (Shape { mr, nv }, self.estimate(m, n, mr, nv))
+            let shape = self.shape_of(m, nv);
+            (shape, self.estimate(m, n, shape.mr, nv))
         });
         best.min_by_key(|&(_, cost)| cost).map_or(Shape { mr: 1, nv: 1 }, |(s, _)| s)
     }
@@ -110,6 +131,7 @@ macro_rules! kernels {
             use super::*;
             use $crate::conv::taps::{TapRows, tap_dot};
             use $crate::gemm::kernel::{self, GATHER, PACKED, STRIDED, Tile};
+            use $crate::gemm::pack::panels_of_rows;
             use $crate::gemm::tables::{Kernels, family};
             use $crate::gemm::vecmat::{self, Rows};
             use $crate::vector::Vector;
@@ -131,6 +153,13 @@ macro_rules! kernels {
             ) {
                 // SAFETY: as above.
                 unsafe { vecmat::axpy::<V>(r, b, b_step, c, c_row, n) }
+            }
+            $(#[$feature])*
+            unsafe fn pack_rows<V: Vector>(
+                src: *const V::Elem, step: isize, cols: usize, nr: usize, k: usize, dst: *mut V::Elem,
+            ) {
+                // SAFETY: as above.
+                unsafe { panels_of_rows::<V>(src, step, cols, nr, k, dst) }
             }
             $(#[$feature])*
             unsafe fn dot<V: Vector>(
@@ -161,6 +190,7 @@ macro_rules! kernels {
                     axpy: axpy::<$v>,
                     dot: dot::<$v>,
                     pack: $pack,
+                    pack_rows: pack_rows::<$v>,
                     tap_dot: taps::<$v>,
                     narrow: $narrow,
                 };
