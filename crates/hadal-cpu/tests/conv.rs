@@ -360,6 +360,9 @@ fn winograd_stays_within_its_error_bound() {
         (1, 32, 64, 2, [Window::UNIT, side(27, 1, 0), side(25, 0, 0)]),
         (1, 160, 16, 1, [Window::UNIT, side(60, 1, 1), side(23, 1, 1)]),
         (17, 16, 18, 1, [Window::UNIT, side(22, 1, 1), side(26, 1, 1)]),
+        (19, 33, 70, 1, [Window::UNIT, side(6, 1, 1), side(7, 1, 1)]),
+        (16, 64, 130, 2, [Window::UNIT, side(12, 1, 0), side(11, 1, 1)]),
+        (70, 80, 40, 1, [Window::UNIT, side(3, 1, 1), side(4, 2, 2)]),
     ] {
         let g = ConvGeometry { batch, in_channels: ci, out_channels: co, groups, windows, spatial: 2 };
         let case = Case::<f32>::random(&mut rng, g);
@@ -376,7 +379,14 @@ fn winograd_stays_within_its_error_bound() {
             for (allowed, bound) in [(true, 60.0), (false, 6.0)] {
                 hadal_cpu::conv::set_winograd(allowed);
                 let got = case.run();
-                for (got, want, n) in [(&got.y, &want.y, channels[0]), (&got.dx, &want.dx, channels[1])] {
+                // For the weight gradient each tile of sixteen pixels counts as a channel.
+                let tiles = (batch * windows[1].output * windows[2].output) as f64 / 16.0;
+                let sums = [
+                    (&got.y, &want.y, channels[0]),
+                    (&got.dx, &want.dx, channels[1]),
+                    (&got.dw, &want.dw, tiles),
+                ];
+                for (got, want, n) in sums {
                     let errors = wide(got).iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                     let limit = bound * unit * n;
                     assert!(errors <= limit, "{level:?} {allowed}: {errors:e} above {limit:e} {:?}", case.g);

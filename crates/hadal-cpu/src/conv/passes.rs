@@ -5,7 +5,7 @@ use super::depth_kernel::Depth;
 use super::depthwise::Depthwise;
 use super::epilogue::{ConvEpilogue, apply, apply_all};
 use super::plan::{Axis, Plan};
-use super::winograd::Winograd;
+use super::winograd::{self, KernelLayout, Winograd};
 use crate::gemm::{Activation, Bias, Epilogue, MatView, MatmulElement, Operand, RowMap, matmul, pack_panel};
 use crate::scratch::Scratch;
 use hadal_core::ops::{ConvGeometry, Window};
@@ -70,13 +70,9 @@ fn forward_way<'a, T: Depth>(g: &ConvGeometry, c: &'a Correlation<'a, T>) -> Way
     Way::Direct(correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), c))
 }
 
-/// Transforms the kernels of a forward pass.
-fn pack_winograd<T: Depth>(winograd: &Winograd<'_, T>, c: &Correlation<'_, T>, w: &[T], packed: &mut [T]) {
-    let kernel = |group: usize, r: usize, s: usize| {
-        let at = ((group * c.results + r) * c.sources + s) * 9;
-        std::array::from_fn(|i| w[at + i])
-    };
-    winograd.pack(&kernel, packed);
+/// Where the kernels of a forward pass are.
+fn forward_kernels<T>(c: &Correlation<'_, T>) -> KernelLayout {
+    KernelLayout { result: c.sources * 9, source: 9, turned: false }
 }
 
 /// Packs the weights of a direct forward pass.
@@ -121,7 +117,7 @@ pub(super) fn pack<T: Depth>(w: &[T], g: &ConvGeometry, packed: &mut [T]) {
     let c = forward_correlation(&[], g, ConvEpilogue::NONE);
     match forward_way(g, &c) {
         Way::Depthwise(_) | Way::Channels => packed.copy_from_slice(w),
-        Way::Winograd(winograd) => pack_winograd(&winograd, &c, w, packed),
+        Way::Winograd(winograd) => winograd.pack(w, forward_kernels(&c), packed),
         Way::Direct(plan) => pack_direct(g, &plan, &c, w, packed),
     }
 }
@@ -141,7 +137,7 @@ pub(super) fn forward<T: Depth + MatmulElement>(
         Way::Channels => channel_product(x, w, y, g, e, false),
         Way::Winograd(winograd) => weights.packed(
             winograd.packed_len(),
-            |w, packed| pack_winograd(&winograd, &c, w, packed),
+            |w, packed| winograd.pack(w, forward_kernels(&c), packed),
             |packed| winograd.run(packed, y),
         ),
         Way::Direct(plan) => {
@@ -191,13 +187,10 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
     let epilogue = if at_once { e } else { ConvEpilogue::NONE };
     let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: dy, epilogue };
     if let Some(winograd) = Winograd::new(&c, &g.windows, true) {
-        // The kernels turned by half a turn, with sources and results in each other's place.
-        let kernel = |group: usize, r: usize, s: usize| {
-            let at = ((group * sources + s) * results + r) * 9;
-            std::array::from_fn(|i| w[at + 8 - i])
-        };
+        // Turned by half a turn, with sources and results in each other's place.
+        let layout = KernelLayout { result: 9, source: results * 9, turned: true };
         let mut packed = Scratch::new(winograd.packed_len());
-        winograd.pack(&kernel, packed.slice());
+        winograd.pack(w, layout, packed.slice());
         return winograd.run(packed.slice(), dx);
     }
     for z in &axes[0] {
@@ -231,7 +224,9 @@ pub(super) fn weight_grad<T: Depth + MatmulElement>(x: &[T], dy: &[T], dw: &mut 
     if pointwise(g) && g.groups == 1 && pixel_products(x, dy, dw, g) {
         return;
     }
-    super::weight_grad::weight_grad(g, x, dy, dw);
+    if !winograd::weight_grad(g, x, dy, dw) {
+        super::weight_grad::weight_grad(g, x, dy, dw);
+    }
 }
 
 /// Pixels of an image from which the weight gradient of a 1x1 convolution is a matrix product over
