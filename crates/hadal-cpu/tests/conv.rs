@@ -398,6 +398,41 @@ fn winograd_stays_within_its_error_bound() {
     limit_level(Level::Avx512);
 }
 
+/// Many images of small planes, which are computed with images along the lanes: strides, dilations,
+/// groups, three dimensions, lanes and panels that are not full.
+#[test]
+fn images_in_lanes_agree_with_naive_loops() {
+    let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
+    let mut rng = Lcg(71);
+    let side = |input: usize, kernel: usize, stride: usize, pad: usize, dilation: usize| Window {
+        input,
+        kernel,
+        stride,
+        pad_lo: pad,
+        pad_hi: pad,
+        dilation,
+        output: (input + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1,
+    };
+    let unit = Window::UNIT;
+    for (batch, ci, co, groups, windows, spatial) in [
+        (16, 48, 47, 1, [unit, side(3, 3, 1, 1, 1), side(3, 3, 1, 1, 1)], 2),
+        (24, 34, 36, 2, [unit, side(6, 3, 2, 1, 1), side(5, 3, 2, 1, 1)], 2),
+        (16, 17, 40, 1, [unit, side(6, 1, 2, 0, 1), side(6, 1, 2, 0, 1)], 2),
+        (15, 70, 18, 1, [unit, side(7, 3, 1, 2, 2), side(4, 2, 3, 1, 1)], 2),
+        (33, 16, 16, 1, [side(3, 2, 1, 0, 1), side(4, 3, 2, 1, 1), side(3, 3, 1, 1, 1)], 3),
+        (16, 80, 66, 1, [unit, side(8, 4, 2, 1, 1), side(8, 4, 2, 1, 1)], 2),
+    ] {
+        let g = ConvGeometry { batch, in_channels: ci, out_channels: co, groups, windows, spatial };
+        let case = Case::<f32>::random(&mut rng, g);
+        for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+            if limit_level(level) == level {
+                compare(&case, 1e-3, &format!("{level:?}"));
+            }
+        }
+    }
+    limit_level(Level::Avx512);
+}
+
 /// Extents far beyond the arrays cost neither memory nor time.
 #[test]
 fn far_taps_and_strides_are_skipped() {

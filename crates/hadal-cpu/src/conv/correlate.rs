@@ -20,6 +20,7 @@ const K_BLOCK: usize = 768;
 const WEIGHTS: usize = 1 << 16;
 
 /// What a correlation sums over and writes, for every image and group.
+#[derive(Clone, Copy)]
 pub(crate) struct Correlation<'a, T> {
     pub images: usize,
     pub groups: usize,

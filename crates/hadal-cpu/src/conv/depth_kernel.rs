@@ -5,6 +5,7 @@
 //! results are computed at once, since they share most of what they read (four in f32; one where
 //! speed matters less, since such code is large).
 
+use super::lanes::RunKernels;
 use super::winograd::Transforms;
 use crate::gemm::real::Real;
 use crate::pool::BandOps;
@@ -65,6 +66,8 @@ pub(super) trait Depth: Real + BandOps {
     fn depth(cols: usize) -> &'static DepthKernels<Self>;
     /// The transforms of Winograd's algorithm, for types that may use it.
     fn winograd() -> Option<&'static Transforms<Self>>;
+    /// The kernels with images along the lanes, for types that have them.
+    fn run_kernels() -> Option<&'static RunKernels<Self>>;
 }
 
 /// # Safety
@@ -374,10 +377,13 @@ depth_kernels! {
 }
 
 macro_rules! depth {
-    ($($t:ty, $name:ident, $narrow:ident, $winograd:expr;)*) => {$(
+    ($($t:ty, $name:ident, $narrow:ident, $winograd:expr, $runs:expr;)*) => {$(
         impl Depth for $t {
             fn winograd() -> Option<&'static Transforms<$t>> {
                 $winograd
+            }
+            fn run_kernels() -> Option<&'static RunKernels<$t>> {
+                $runs
             }
             fn depth(cols: usize) -> &'static DepthKernels<$t> {
                 let _ = cols;
@@ -395,6 +401,6 @@ macro_rules! depth {
     )*};
 }
 depth! {
-    f32, F32, NARROW_F32, Some(super::winograd::transforms());
-    f64, F64, NARROW_F64, None;
+    f32, F32, NARROW_F32, Some(super::winograd::transforms()), Some(super::lanes::run_kernels());
+    f64, F64, NARROW_F64, None, None;
 }

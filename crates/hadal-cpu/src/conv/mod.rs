@@ -8,6 +8,7 @@ mod correlate;
 mod depth_kernel;
 mod depthwise;
 mod epilogue;
+mod lanes;
 mod packed;
 mod passes;
 mod plan;

@@ -4,6 +4,7 @@ use super::correlate::{self, Correlation, correlate};
 use super::depth_kernel::Depth;
 use super::depthwise::Depthwise;
 use super::epilogue::{ConvEpilogue, apply, apply_all};
+use super::lanes::{self, Lanes, plan_cycles};
 use super::plan::{Axis, Plan};
 use super::winograd::{self, KernelLayout, Winograd};
 use crate::gemm::{Activation, Bias, Epilogue, MatView, MatmulElement, Operand, RowMap, matmul, pack_panel};
@@ -42,11 +43,12 @@ impl<T: Depth> Weights<'_, T> {
 }
 
 /// How a forward pass is computed.
-enum Way<'a, T> {
+enum Way<'a, T: 'static> {
     Depthwise(Depthwise),
     /// A matrix product over channels.
     Channels,
     Winograd(Winograd<'a, T>),
+    Lanes(Lanes<'a, T>),
     Direct(Plan),
 }
 
@@ -64,15 +66,20 @@ fn forward_way<'a, T: Depth>(g: &ConvGeometry, c: &'a Correlation<'a, T>) -> Way
     if pointwise(g) {
         return Way::Channels;
     }
-    if let Some(winograd) = Winograd::new(c, &g.windows, false) {
-        return Way::Winograd(winograd);
+    let winograd = Winograd::new(c, &g.windows, false);
+    let plan = correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), c);
+    let cycles = winograd.as_ref().map_or_else(|| plan_cycles(c, &plan), |w| w.cycles);
+    match (Lanes::new(c, &g.windows, false, cycles), winograd) {
+        (Some(lanes), _) => Way::Lanes(lanes),
+        (None, Some(winograd)) => Way::Winograd(winograd),
+        (None, None) => Way::Direct(plan),
     }
-    Way::Direct(correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), c))
 }
 
 /// Where the kernels of a forward pass are.
-fn forward_kernels<T>(c: &Correlation<'_, T>) -> KernelLayout {
-    KernelLayout { result: c.sources * 9, source: 9, turned: false }
+fn forward_kernels<T>(c: &Correlation<'_, T>, g: &ConvGeometry) -> KernelLayout {
+    let taps = plane(g, |w| w.kernel);
+    KernelLayout { result: c.sources * taps, source: taps, turned: false }
 }
 
 /// Packs the weights of a direct forward pass.
@@ -108,6 +115,7 @@ pub(super) fn packed_len<T: Depth>(g: &ConvGeometry) -> usize {
             g.out_channels * c.sources * g.windows.iter().map(|w| w.kernel).product::<usize>()
         }
         Way::Winograd(winograd) => winograd.packed_len(),
+        Way::Lanes(lanes) => lanes.packed_len(),
         Way::Direct(plan) => correlate::packed_len(&c, &plan),
     }
 }
@@ -117,7 +125,8 @@ pub(super) fn pack<T: Depth>(w: &[T], g: &ConvGeometry, packed: &mut [T]) {
     let c = forward_correlation(&[], g, ConvEpilogue::NONE);
     match forward_way(g, &c) {
         Way::Depthwise(_) | Way::Channels => packed.copy_from_slice(w),
-        Way::Winograd(winograd) => winograd.pack(w, forward_kernels(&c), packed),
+        Way::Winograd(winograd) => winograd.pack(w, forward_kernels(&c, g), packed),
+        Way::Lanes(lanes) => lanes.pack(w, forward_kernels(&c, g), packed),
         Way::Direct(plan) => pack_direct(g, &plan, &c, w, packed),
     }
 }
@@ -137,8 +146,13 @@ pub(super) fn forward<T: Depth + MatmulElement>(
         Way::Channels => channel_product(x, w, y, g, e, false),
         Way::Winograd(winograd) => weights.packed(
             winograd.packed_len(),
-            |w, packed| winograd.pack(w, forward_kernels(&c), packed),
+            |w, packed| winograd.pack(w, forward_kernels(&c, g), packed),
             |packed| winograd.run(packed, y),
+        ),
+        Way::Lanes(lanes) => weights.packed(
+            lanes.packed_len(),
+            |w, packed| lanes.pack(w, forward_kernels(&c, g), packed),
+            |packed| lanes.run(packed, y),
         ),
         Way::Direct(plan) => {
             let len = correlate::packed_len(&c, &plan);
@@ -186,30 +200,44 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
     let at_once = !empty && g.windows.iter().all(|w| w.stride == 1);
     let epilogue = if at_once { e } else { ConvEpilogue::NONE };
     let c = Correlation { images: g.batch, groups: g.groups, sources, results, source: dy, epilogue };
-    if let Some(winograd) = Winograd::new(&c, &g.windows, true) {
-        // Turned by half a turn, with sources and results in each other's place.
-        let layout = KernelLayout { result: 9, source: results * 9, turned: true };
-        let mut packed = Scratch::new(winograd.packed_len());
-        winograd.pack(w, layout, packed.slice());
-        return winograd.run(packed.slice(), dx);
-    }
+    let mut plans = Vec::new();
     for z in &axes[0] {
         for y in &axes[1] {
-            for x in &axes[2] {
-                let plan = correlate::plan([z.clone(), y.clone(), x.clone()], &c);
-                let taps = plan.kernel_index(kernel);
-                let pack = |group: usize, first: usize, count: usize, range: Range<usize>, dst: &mut [T]| {
-                    for (k, row) in range.zip(dst.chunks_exact_mut(count)) {
-                        let (o, tap) = (k / taps.len(), taps[k % taps.len()]);
-                        let at = ((group * sources + o) * results + first) * volume + tap;
-                        row.iter_mut().zip(w[at..].iter().step_by(volume)).for_each(|(d, &s)| *d = s);
-                    }
-                };
-                let mut packed = Scratch::new(correlate::packed_len(&c, &plan));
-                correlate::pack_weights(&c, &plan, &pack, packed.slice());
-                correlate(&c, &plan, packed.slice(), dx);
-            }
+            plans.extend(axes[2].iter().map(|x| correlate::plan([z.clone(), y.clone(), x.clone()], &c)));
         }
+    }
+    if !empty {
+        // These write every result once.
+        let c = Correlation { epilogue: e, ..c };
+        let winograd = Winograd::new(&c, &g.windows, true);
+        let cycles = || plans.iter().map(|p| plan_cycles(&c, p)).sum();
+        let cycles = winograd.as_ref().map_or_else(cycles, |w| w.cycles);
+        if let Some(lanes) = Lanes::new(&c, &g.windows, true, cycles) {
+            let layout = KernelLayout { result: volume, source: results * volume, turned: false };
+            let mut packed = Scratch::new(lanes.packed_len());
+            lanes.pack(w, layout, packed.slice());
+            return lanes.run(packed.slice(), dx);
+        }
+        if let Some(winograd) = winograd {
+            // Turned by half a turn, with sources and results in each other's place.
+            let layout = KernelLayout { result: 9, source: results * 9, turned: true };
+            let mut packed = Scratch::new(winograd.packed_len());
+            winograd.pack(w, layout, packed.slice());
+            return winograd.run(packed.slice(), dx);
+        }
+    }
+    for plan in &plans {
+        let taps = plan.kernel_index(kernel);
+        let pack = |group: usize, first: usize, count: usize, range: Range<usize>, dst: &mut [T]| {
+            for (k, row) in range.zip(dst.chunks_exact_mut(count)) {
+                let (o, tap) = (k / taps.len(), taps[k % taps.len()]);
+                let at = ((group * sources + o) * results + first) * volume + tap;
+                row.iter_mut().zip(w[at..].iter().step_by(volume)).for_each(|(d, &s)| *d = s);
+            }
+        };
+        let mut packed = Scratch::new(correlate::packed_len(&c, plan));
+        correlate::pack_weights(&c, plan, &pack, packed.slice());
+        correlate(&c, plan, packed.slice(), dx);
     }
     if !at_once {
         apply_all(&e, g.in_channels, plane(g, |w| w.input), dx);
@@ -224,9 +252,12 @@ pub(super) fn weight_grad<T: Depth + MatmulElement>(x: &[T], dy: &[T], dw: &mut 
     if pointwise(g) && g.groups == 1 && pixel_products(x, dy, dw, g) {
         return;
     }
-    if !winograd::weight_grad(g, x, dy, dw) {
-        super::weight_grad::weight_grad(g, x, dy, dw);
+    let winograd = winograd::WeightGrad::new::<T>(g);
+    let cycles = winograd.as_ref().map_or(f64::INFINITY, |w| w.cycles);
+    if lanes::weight_grad(g, x, dy, dw, cycles) || winograd.is_some_and(|w| w.run(g, x, dy, dw)) {
+        return;
     }
+    super::weight_grad::weight_grad(g, x, dy, dw);
 }
 
 /// Pixels of an image from which the weight gradient of a 1x1 convolution is a matrix product over

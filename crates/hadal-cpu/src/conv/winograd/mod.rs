@@ -27,7 +27,7 @@ use plane::Planes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use transform::{ELEMENTS, Filters, OUT, TAPS};
 pub(super) use transform::{Transforms, transforms};
-pub(super) use weight_grad::weight_grad;
+pub(super) use weight_grad::WeightGrad;
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
 
@@ -53,21 +53,19 @@ const K_BLOCK: usize = 768;
 /// have to be: at multiples of 4 KiB they would share their cache sets.
 const APART: usize = 16;
 
-/// Whether transforming pays. By estimated cycles for each pair of channels.
-fn pays(images: usize, tiles: usize, pixels: usize, channels: [usize; 2]) -> bool {
+/// Estimated cycles for each pair of channels, if transforming is thought quicker than a direct sum.
+fn pays(images: usize, tiles: usize, pixels: usize, channels: [usize; 2]) -> Option<f64> {
     if channels[0].min(channels[1]) < MIN_CHANNELS {
-        return false;
+        return None;
     }
     let tiles = (images * tiles).next_multiple_of(16) as f64;
     // Nine multiply-adds for each of sixteen pixels, some of them for nothing.
     let direct = 9.0 / 16.0 * (images * pixels) as f64 / 0.85;
-    // A product of 36 elements, some forty cycles for a tile's transforms, as many for a kernel's.
-    let per_tile = 36.0 / 16.0 / 0.9 + 40.0 * (1.0 / channels[0] as f64 + 1.0 / channels[1] as f64);
-    direct > tiles * per_tile + KERNEL_CYCLES
+    // A product of 36 elements, and what transforms of a tile and of a kernel were measured to take.
+    let per_tile = 36.0 / 16.0 / 0.9 + 80.0 * (1.0 / channels[0] as f64 + 1.0 / channels[1] as f64);
+    let cycles = tiles * per_tile + 60.0;
+    (direct > cycles).then_some(cycles)
 }
-
-/// Cycles that the transform of a kernel takes, traffic included.
-const KERNEL_CYCLES: f64 = 40.0;
 
 /// A 3x3 correlation that is worth transforming.
 pub(super) struct Winograd<'a, T> {
@@ -76,6 +74,8 @@ pub(super) struct Winograd<'a, T> {
     /// Height and width of the result.
     height: usize,
     width: usize,
+    /// Estimated time.
+    pub cycles: f64,
 }
 
 /// Gives where the kernel of a group's result 0 and source `s` begins, and whether taps are in
@@ -109,15 +109,14 @@ impl<'a, T: Depth> Winograd<'a, T> {
         }
         let ([from_y, height, top], [from_x, width, left]) = (side(y, grad)?, side(x, grad)?);
         let tiles = [height.div_ceil(OUT), width.div_ceil(OUT)];
-        if !pays(c.images, tiles[0] * tiles[1], height * width, [c.sources, c.results]) {
-            return None;
-        }
+        let pair = pays(c.images, tiles[0] * tiles[1], height * width, [c.sources, c.results])?;
+        let cycles = pair * (c.groups * c.sources * c.results) as f64;
         // What products read and write of one unit stays in cache, beside the kernels or instead.
         let channels = c.sources + c.results;
         let budget = (ELEMENTS * c.sources * c.results / 2).clamp(1 << 19, 1 << 21);
         let planes =
             Planes::new([from_y, from_x], [top, left], tiles, c.images, budget / (ELEMENTS * channels));
-        Some(Winograd { c, planes, height, width })
+        Some(Winograd { c, planes, height, width, cycles })
     }
 
     fn tiling(&self) -> (&'static Kernels<T>, Shape, usize, usize) {
