@@ -4,8 +4,21 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// Sizes of the dimensions, outermost first. Up to four live inline.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Eq, Default)]
 pub struct Shape(SmallVec<[usize; 4]>);
+
+impl PartialEq for Shape {
+    /// Size by size: shapes are too short for a call of `memcmp`, which comparing slices would be.
+    #[inline]
+    fn eq(&self, other: &Shape) -> bool {
+        self.rank() == other.rank() && self.iter().zip(other.iter()).all(|(a, b)| a == b)
+    }
+}
+impl std::hash::Hash for Shape {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Shape {
     /// A shape from sizes.
@@ -13,20 +26,22 @@ impl Shape {
         Shape(SmallVec::from_slice(dims))
     }
     /// The sizes.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         &self.0
     }
     /// Number of dimensions.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.0.len()
     }
     /// Number of elements; 1 for a 0-d shape. Saturates rather than overflows.
+    #[inline]
     pub fn numel(&self) -> usize {
         // A zero anywhere makes the count zero even where the other sizes overflow.
-        if self.0.contains(&0) {
-            return 0;
-        }
-        self.0.iter().fold(1usize, |a, &d| a.saturating_mul(d))
+        let (count, empty) =
+            self.0.iter().fold((1usize, false), |(a, e), &d| (a.saturating_mul(d), e | (d == 0)));
+        if empty { 0 } else { count }
     }
     /// Row-major strides, in elements.
     pub fn strides(&self) -> Strides {
@@ -71,6 +86,7 @@ impl Shape {
 
 impl std::ops::Deref for Shape {
     type Target = [usize];
+    #[inline]
     fn deref(&self) -> &[usize] {
         &self.0
     }

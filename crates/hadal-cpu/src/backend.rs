@@ -3,7 +3,7 @@
 use crate::args::internal;
 use crate::{attention, create, glue, index, movement, random, recurrent, reduce_arg, scan, sort};
 use hadal_core::Result;
-use hadal_core::ops::{Arg, Backend, Op, Out, Program};
+use hadal_core::ops::{Arg, Backend, Op, Out, Prepared, Program};
 use std::ops::ControlFlow;
 
 /// What became of an operation: `Break` with how it ended, or `Continue` with the output handed back
@@ -15,8 +15,8 @@ pub(crate) type Ran<'o> = ControlFlow<Result<()>, Out<'o>>;
 pub struct Cpu;
 
 impl Backend for Cpu {
-    fn run_program(&self, program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        crate::program::run(program, inputs, outputs)
+    fn prepare(&self, program: Program) -> Box<dyn Prepared> {
+        Box::new(crate::program::Prepared::new(program))
     }
 
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> Result<()> {

@@ -72,11 +72,11 @@ fn the_three_passes_of_a_convolution() {
             });
         });
         // Whole numbers below 256, exact in every float type.
-        let got = run(&Op::Conv(g.clone()), &[&x, &w], dtype, &ys).unwrap();
+        let got = run(&Op::Conv(g.clone().into()), &[&x, &w], dtype, &ys).unwrap();
         assert_eq!(got, y, "{g:?} {dtype}");
-        let got = run(&Op::ConvInputGrad(g.clone()), &[&dy, &w], dtype, &xs).unwrap();
+        let got = run(&Op::ConvInputGrad(g.clone().into()), &[&dy, &w], dtype, &xs).unwrap();
         assert_eq!(got, dx, "{g:?} {dtype}");
-        let got = run(&Op::ConvWeightGrad(g.clone()), &[&x, &dy], dtype, &ws).unwrap();
+        let got = run(&Op::ConvWeightGrad(g.clone().into()), &[&x, &dy], dtype, &ws).unwrap();
         if dw.iter().all(|&v| v <= 256.0) {
             assert_eq!(got, dw, "{g:?} {dtype}");
         }
@@ -120,9 +120,9 @@ fn pools_and_their_adjoint() {
             sums.push(sum);
             index.push(best.map_or(-1.0, |(_, place)| place as f64));
         });
-        assert_eq!(run(&Op::SumPool(g.clone()), &[&x], dtype, &ys).unwrap(), sums, "{g:?}");
-        assert_eq!(run(&Op::SumPoolGrad(g.clone()), &[&dy], dtype, &xs).unwrap(), dx, "{g:?}");
-        assert_eq!(run(&Op::MaxPoolIndex(g.clone()), &[&x], DType::I64, &ys).unwrap(), index, "{g:?}");
+        assert_eq!(run(&Op::SumPool(g.clone().into()), &[&x], dtype, &ys).unwrap(), sums, "{g:?}");
+        assert_eq!(run(&Op::SumPoolGrad(g.clone().into()), &[&dy], dtype, &xs).unwrap(), dx, "{g:?}");
+        assert_eq!(run(&Op::MaxPoolIndex(g.clone().into()), &[&x], DType::I64, &ys).unwrap(), index, "{g:?}");
     }
 }
 
@@ -137,6 +137,6 @@ fn integers_cannot_be_convolved() {
         spatial: 1,
     };
     let x = Tensor::new(&[1, 1, 1], DType::I64, &[1.0]);
-    let e = run(&Op::Conv(g), &[&x, &x], DType::I64, &Shape::new(&[1, 1, 1])).unwrap_err();
+    let e = run(&Op::Conv(g.into()), &[&x, &x], DType::I64, &Shape::new(&[1, 1, 1])).unwrap_err();
     assert_eq!(e.message(), "dtype i64 instead of a float");
 }

@@ -197,14 +197,14 @@ fn compare(rng: &mut Rng, r: &Recurrence, dtype: DType) {
     }
     let values: Vec<Vec<f64>> = inputs.iter().map(Tensor::values).collect();
     let refs: Vec<&Tensor> = inputs.iter().collect();
-    let got = run(&Op::Recurrent(r.clone()), &refs, dtype, &Shape::new(&[r.len()])).unwrap();
+    let got = run(&Op::Recurrent(r.clone().into()), &refs, dtype, &Shape::new(&[r.len()])).unwrap();
     close(&got, &forward(r, &values, lengths.as_deref()), tol, &format!("forward {what}"));
     if !r.keep {
         return;
     }
     let kept = Tensor::new(&[r.len()], dtype, &got);
     let seen =
-        run(&Op::RecurrentOutput(r.clone()), &[&kept], dtype, &Shape::new(&[r.visible_len()])).unwrap();
+        run(&Op::RecurrentOutput(r.clone().into()), &[&kept], dtype, &Shape::new(&[r.visible_len()])).unwrap();
     assert_eq!(seen, [&got[r.outputs()], &got[r.last_cell()]].concat(), "output {what}");
 
     let cotangent = Tensor::strided(rng, &Shape::new(&[r.visible_len()]), dtype, small);
@@ -212,7 +212,7 @@ fn compare(rng: &mut Rng, r: &Recurrence, dtype: DType) {
     refs.extend(r.inputs().projection.map(|i| &inputs[i]));
     refs.extend(r.inputs().lengths.map(|i| &inputs[i]));
     let values: Vec<Vec<f64>> = refs.iter().map(|t| t.values()).collect();
-    let got = run(&Op::RecurrentGrad(r.clone()), &refs, dtype, &Shape::new(&[r.grad_len()])).unwrap();
+    let got = run(&Op::RecurrentGrad(r.clone().into()), &refs, dtype, &Shape::new(&[r.grad_len()])).unwrap();
     close(&got, &backward(r, &values, lengths.as_deref()), tol, &format!("backward {what}"));
 }
 
@@ -277,7 +277,7 @@ fn a_length_out_of_range_is_an_error() {
     };
     let (x, w) = (Tensor::new(&[2, 2, 1], DType::F32, &[0.0; 4]), Tensor::new(&[1, 1], DType::F32, &[0.0]));
     let l = Tensor::new(&[2], DType::I64, &[2.0, 3.0]);
-    let e = run(&Op::Recurrent(r.clone()), &[&x, &w, &l], DType::F32, &Shape::new(&[r.len()])).unwrap_err();
+    let e = run(&Op::Recurrent(r.clone().into()), &[&x, &w, &l], DType::F32, &Shape::new(&[r.len()])).unwrap_err();
     assert_eq!(
         e.to_string(),
         "rnn: sequence 1 has length 3, the longest possible is 2\n  \

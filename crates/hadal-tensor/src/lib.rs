@@ -6,6 +6,7 @@
 
 mod autodiff;
 mod backend;
+mod idmap;
 mod operand;
 mod ops;
 mod plan;
@@ -32,7 +33,10 @@ pub use ops::movement::PadMode;
 pub use ops::pool::PoolOptions;
 pub use ops::recurrent::{Recurrent, RecurrentStates};
 pub use ops::view::Slice;
-pub use plan::{Evaluation, PlanSummary, Profile, Work, plan_summary, profile};
+pub use plan::{
+    Evaluation, PlanCacheStats, PlanSummary, Profile, Work, plan_cache_stats, plan_summary, profile,
+    without_plan_cache,
+};
 pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};
 pub use state::{Param, State};
 pub use tensor::{Tensor, eval, eval_and_release};

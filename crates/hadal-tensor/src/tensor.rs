@@ -4,7 +4,7 @@ use crate::plan;
 use crate::scope;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Shape, Tag};
+use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Shape, Strides, Tag};
 use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub region: Option<Arc<scope::Region>>,
     /// It had inputs through which gradients flow, and has forgotten them.
     cut: AtomicBool,
+    /// Where the walk that last met it has put it.
+    mark: plan::Mark,
     state: Mutex<State>,
 }
 
@@ -123,11 +125,42 @@ impl Node {
     pub fn has_value(&self) -> bool {
         self.state().value.is_some()
     }
+    pub fn mark(&self) -> &plan::Mark {
+        &self.mark
+    }
+    /// Calls `f` with the inputs.
+    pub fn with_inputs(&self, f: impl FnOnce(&[Tensor])) {
+        f(&self.state().inputs);
+    }
+    /// Calls `f` with the inputs if there is no value, and says whether there is one.
+    pub fn unless_valued(&self, f: impl FnOnce(&[Tensor])) -> bool {
+        let state = self.state();
+        let valued = state.value.is_some();
+        if !valued {
+            f(&state.inputs);
+        }
+        valued
+    }
+    /// The strides of the value.
+    pub fn value_strides(&self) -> Option<Strides> {
+        self.state().value.as_ref().map(|v| v.layout.strides.clone())
+    }
+    /// Whether there is a value, and which strides it has, are as given.
+    pub fn has_strides(&self, strides: Option<&Strides>) -> bool {
+        self.state().value.as_ref().map(|v| &v.layout.strides) == strides
+    }
+    /// The value's buffer and offset, if it has these strides.
+    pub fn lend(&self, strides: &Strides) -> Option<(Arc<Buffer>, usize)> {
+        let state = self.state();
+        let value = state.value.as_ref().filter(|v| v.layout.strides == *strides)?;
+        Some((value.buffer.clone(), value.layout.offset))
+    }
     pub fn inputs(&self) -> Inputs {
         self.state().inputs.clone()
     }
+    /// Gives it its value; one that it has stays, since another thread may be reading that.
     pub fn set_value(&self, value: Value) {
-        self.state().value = Some(value);
+        self.state().value.get_or_insert(value);
     }
     pub fn take_value(&self) -> Option<Value> {
         self.state().value.take()
@@ -190,6 +223,7 @@ impl Tensor {
             location: origin.location,
             region: scope::region(),
             cut: AtomicBool::new(false),
+            mark: plan::Mark::default(),
             state: Mutex::new(State { inputs, value: None }),
         }));
         if scope::eager_enabled()
@@ -233,6 +267,7 @@ impl Tensor {
             location: Location::caller(),
             region: None,
             cut: AtomicBool::new(false),
+            mark: plan::Mark::default(),
             state: Mutex::new(State { inputs: Inputs::new(), value }),
         }))
     }
@@ -271,6 +306,7 @@ impl Tensor {
             location: n.location,
             region: None,
             cut: AtomicBool::new(false),
+            mark: plan::Mark::default(),
             state: Mutex::new(State { inputs, value: None }),
         }))
     }

@@ -1,7 +1,7 @@
 //! Reading the graph behind a tensor without computing it: what runs, in which layer, how much work.
 
 use crate::Tensor;
-use crate::plan::IdMap;
+use crate::idmap::IdMap;
 use crate::tensor::Inputs;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;

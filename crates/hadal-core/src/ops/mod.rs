@@ -52,7 +52,8 @@ pub type Axes = SmallVec<[usize; 4]>;
 
 /// A primitive operation: the label of a graph node.
 ///
-/// Attributes are complete: shapes and dtypes of inputs are those of the input nodes.
+/// Attributes are complete: shapes and dtypes of inputs are those of the input nodes. Large ones are boxed:
+/// every node has room for an operation.
 #[derive(Clone, Debug)]
 pub enum Op {
     // Creation.
@@ -150,17 +151,17 @@ pub enum Op {
     /// `[batch.., m, k] · [batch.., k, n]`, batch dimensions equal (expanded).
     Matmul,
     /// Inputs x `[n, c, spatial..]`, w `[o, c/groups, kernel..]`.
-    Conv(ConvGeometry),
+    Conv(Box<ConvGeometry>),
     /// Gradient of [`Op::Conv`] by its input: inputs dy, w. Also the transposed convolution.
-    ConvInputGrad(ConvGeometry),
+    ConvInputGrad(Box<ConvGeometry>),
     /// Gradient of [`Op::Conv`] by its weight: inputs x, dy.
-    ConvWeightGrad(ConvGeometry),
+    ConvWeightGrad(Box<ConvGeometry>),
     /// i64 position of each window's maximum in its flattened input plane.
-    MaxPoolIndex(PoolGeometry),
+    MaxPoolIndex(Box<PoolGeometry>),
     /// Sum of each window; padding counts as 0.
-    SumPool(PoolGeometry),
+    SumPool(Box<PoolGeometry>),
     /// The adjoint of [`Op::SumPool`].
-    SumPoolGrad(PoolGeometry),
+    SumPoolGrad(Box<PoolGeometry>),
 
     // Attention. Shapes are described at [`AttentionOp`].
     /// Inputs queries, keys, values and perhaps a mask. The node is 1-d: the result in the order
@@ -179,13 +180,13 @@ pub enum Op {
     /// All steps of a layer in one direction. Inputs gates `[t, n, g·h]` (the input's projection), weight
     /// `[g·h, p]`, then as far as they are there bias `[sums·h]`, initial state `[n, p]`, initial cell
     /// `[n, h]`, weight of the projection `[p, h]`, lengths (i64, `[n]`). Gives all that is kept.
-    Recurrent(Recurrence),
+    Recurrent(Box<Recurrence>),
     /// What a user sees of it: states after each step and the last cell. Inputs: what was kept, and the
     /// inputs of [`Op::Recurrent`], to which its gradient goes directly.
-    RecurrentOutput(Recurrence),
+    RecurrentOutput(Box<Recurrence>),
     /// The gradient of a sequence. Inputs: what was kept, the cotangent of [`Op::RecurrentOutput`], weight,
     /// then as far as they are there weight of the projection, lengths.
-    RecurrentGrad(Recurrence),
+    RecurrentGrad(Box<Recurrence>),
 
     // Index.
     /// Inputs x, index (i64, same rank): `out[i][j] = x[index[i][j]][j]` for axis 0, and so on.
@@ -289,6 +290,55 @@ impl Op {
         }
     }
 
+    /// Whether a graph with this operation in place of `other` is planned alike. Numbers that only a kernel
+    /// looks at do not count: what random numbers are drawn with, what is filled in, where a slice begins.
+    pub fn plans_like(&self, other: &Op) -> bool {
+        match (self, other) {
+            (Op::Leaf, Op::Leaf)
+            | (Op::Fill(_), Op::Fill(_))
+            | (Op::Arange(..), Op::Arange(..))
+            | (Op::Random(..), Op::Random(..))
+            | (Op::Where, Op::Where)
+            | (Op::Cast, Op::Cast)
+            | (Op::Reshape, Op::Reshape)
+            | (Op::Expand, Op::Expand)
+            | (Op::Copy, Op::Copy)
+            | (Op::Matmul, Op::Matmul) => true,
+            (Op::Unary(a), Op::Unary(b)) => a == b,
+            (Op::Binary(a), Op::Binary(b)) => a == b,
+            (Op::Reduce(a, x), Op::Reduce(b, y)) => a == b && x == y,
+            (Op::ArgReduce { max: a, axis: x }, Op::ArgReduce { max: b, axis: y }) => (a, x) == (b, y),
+            (Op::CumSum { axis: a, reverse: x }, Op::CumSum { axis: b, reverse: y }) => (a, x) == (b, y),
+            (Op::Permute(a), Op::Permute(b)) => a == b,
+            (Op::Slice { steps: a, .. }, Op::Slice { steps: b, .. }) => a == b,
+            (Op::Unfold { axis: a, size: n, step: x }, Op::Unfold { axis: b, size: m, step: y })
+            | (Op::Fold { axis: a, size: n, step: x }, Op::Fold { axis: b, size: m, step: y }) => {
+                (a, n, x) == (b, m, y)
+            }
+            (Op::Place { steps: a, .. }, Op::Place { steps: b, .. }) => a == b,
+            (Op::Cat(a), Op::Cat(b)) | (Op::Gather(a), Op::Gather(b)) => a == b,
+            (Op::IndexSelect(a), Op::IndexSelect(b)) | (Op::IndexAdd(a), Op::IndexAdd(b)) => a == b,
+            (Op::Conv(a), Op::Conv(b))
+            | (Op::ConvInputGrad(a), Op::ConvInputGrad(b))
+            | (Op::ConvWeightGrad(a), Op::ConvWeightGrad(b)) => a == b,
+            (Op::MaxPoolIndex(a), Op::MaxPoolIndex(b))
+            | (Op::SumPool(a), Op::SumPool(b))
+            | (Op::SumPoolGrad(a), Op::SumPoolGrad(b)) => a == b,
+            (Op::Attention(a), Op::Attention(b))
+            | (Op::AttentionGrad(a), Op::AttentionGrad(b))
+            | (Op::AttentionMaskGrad(a), Op::AttentionMaskGrad(b)) => a == b,
+            (Op::Recurrent(a), Op::Recurrent(b))
+            | (Op::RecurrentOutput(a), Op::RecurrentOutput(b))
+            | (Op::RecurrentGrad(a), Op::RecurrentGrad(b)) => a == b,
+            (Op::Scatter { axis: a, add: x }, Op::Scatter { axis: b, add: y }) => (a, x) == (b, y),
+            (Op::ArgSort { axis: a, descending: x }, Op::ArgSort { axis: b, descending: y }) => {
+                (a, x) == (b, y)
+            }
+            // Other operations, and errors, which are never planned.
+            _ => false,
+        }
+    }
+
     /// Whether the planner may fuse it into a program.
     pub fn is_pointwise(&self) -> bool {
         matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast)
@@ -332,15 +382,27 @@ pub struct Out<'a> {
     pub shape: &'a Shape,
 }
 
-/// What a device must be able to do. Kernels get layouts and contiguous outputs.
-pub trait Backend: Send + Sync {
-    /// Runs a fused program. Inputs have the program's shape.
-    fn run_program(
-        &self,
-        program: &Program,
+/// A program that a device keeps, to be run again and again.
+///
+/// What follows from the program and from the layouts of its inputs is worked out in the first run and used
+/// again in those that follow, as long as layouts (but for their offsets) stay the same.
+pub trait Prepared: Send {
+    /// The program.
+    fn program(&self) -> &Program;
+    /// Runs it. Inputs have the program's shape; `constants` are the values of its constant instructions,
+    /// in their order, in place of those that it was made with.
+    fn run(
+        &mut self,
+        constants: &[crate::Scalar],
         inputs: &[Arg<'_>],
         outputs: &mut [Out<'_>],
     ) -> crate::Result<()>;
+}
+
+/// What a device must be able to do. Kernels get layouts and contiguous outputs.
+pub trait Backend: Send + Sync {
+    /// Makes a fused program ready to be run.
+    fn prepare(&self, program: Program) -> Box<dyn Prepared>;
     /// Runs any other operation that has a kernel (not leaves, pointwise operations, reductions or
     /// views). Errors are those only data can show, such as an index out of range.
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;

@@ -60,6 +60,13 @@ pub struct Program {
 }
 
 impl Program {
+    /// Values of the constant instructions, in order.
+    pub fn constants(&self) -> impl Iterator<Item = Scalar> + '_ {
+        self.instrs.iter().filter_map(|i| match i.code {
+            Code::Const(value) => Some(value),
+            _ => None,
+        })
+    }
     /// Shape of a reducing output, without the reduced axes.
     pub fn kept_shape(&self) -> Shape {
         self.shape.iter().zip(&self.reduced).filter(|(_, r)| !**r).map(|(&d, _)| d).collect()

@@ -2,14 +2,27 @@
 
 use super::blocks::{BLOCK, PAD};
 use super::compound::MAX_LEAVES;
-use super::load::Kind;
+use super::load::{At, Kind};
 use super::plan::{Constant, Plan, Step};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Scalar};
 
+/// The memory of one run.
+pub(super) struct Memory {
+    /// Where each operand of the plan lies.
+    pub operands: SmallVec<[At; 4]>,
+    /// Where each output of the program begins.
+    pub outputs: SmallVec<[*mut u8; 2]>,
+}
+
+// SAFETY: the pointers lead to inputs, which are only read, and to outputs, of which every worker
+// writes its own elements; the caller of the program holds the borrows for as long as it runs.
+unsafe impl Sync for Memory {}
+
 /// One thread's registers for one plan.
 pub(super) struct Worker<'p> {
     plan: &'p Plan,
+    memory: &'p Memory,
     /// Where each register's block is now.
     regs: SmallVec<[*mut u8; 64]>,
     scratch: *mut u8,
@@ -58,8 +71,10 @@ impl<'p> Worker<'p> {
     ///
     /// # Safety
     /// `scratch` is valid for `plan.scratch` bytes, 64-byte aligned, used by nothing else, and
-    /// outlives the worker; the iteration space is not empty.
-    pub(super) unsafe fn new(plan: &'p Plan, scratch: *mut u8) -> Worker<'p> {
+    /// outlives the worker; the iteration space is not empty. In `memory` there is a place for each operand
+    /// of the plan, with the layout that the plan was made for, and one for each output, which holds the
+    /// program's number of elements where the output is elementwise.
+    pub(super) unsafe fn new(plan: &'p Plan, memory: &'p Memory, scratch: *mut u8) -> Worker<'p> {
         // A register never defined (dead code) is never read; its pointer does not matter.
         let regs: SmallVec<[*mut u8; 64]> =
             plan.places.iter().map(|&at| scratch.wrapping_add(at as usize)).collect();
@@ -70,10 +85,13 @@ impl<'p> Worker<'p> {
         for &(operand, reg) in &plan.prepared {
             let size = plan.sizes[reg as usize] as usize;
             // SAFETY: the place was made for this operand's scratch length.
-            unsafe { plan.operands[operand as usize].prepare(regs[reg as usize], size, plan.filled(reg)) };
+            unsafe {
+                let at = memory.operands[operand as usize];
+                plan.operands[operand as usize].prepare(at, regs[reg as usize], size, plan.filled(reg));
+            }
         }
         let ahead = Ahead { runs: SmallVec::new(), current: 0, lines: plan.ahead };
-        Worker { plan, regs, scratch, columns: 0, ahead }
+        Worker { plan, memory, regs, scratch, columns: 0, ahead }
     }
 
     /// Bit `k` is set if source `k` of a step has only [`PAD`] elements in this block.
@@ -105,7 +123,8 @@ impl<'p> Worker<'p> {
         let full = n == padded;
         for &k in &plan.direct {
             let s = &plan.sinks[k as usize];
-            self.regs[s.reg as usize] = if full { s.to.wrapping_add(p * s.size) } else { self.place(s.reg) };
+            let to = self.memory.outputs[s.output];
+            self.regs[s.reg as usize] = if full { to.wrapping_add(p * s.size) } else { self.place(s.reg) };
         }
         self.columns = 0;
         self.ahead.runs.clear();
@@ -114,8 +133,9 @@ impl<'p> Worker<'p> {
             match *step {
                 Step::Load { operand, reg } => {
                     let op = &plan.operands[operand as usize];
+                    let at = self.memory.operands[operand as usize];
                     let place = self.place(reg);
-                    self.regs[reg as usize] = match op.lend(p, n, padded, place, plan.sizes[reg as usize]) {
+                    self.regs[reg as usize] = match op.lend(at, p, n, padded, place, plan.sizes[reg as usize]) {
                         Some(lent) => {
                             if op.kind == Kind::Walk {
                                 self.ahead.note(lent, n * plan.sizes[reg as usize] as usize);
@@ -129,14 +149,14 @@ impl<'p> Worker<'p> {
                         {
                             let size = plan.sizes[reg as usize] as usize;
                             // SAFETY: as below, with fewer elements.
-                            unsafe { op.read(p, PAD, place, size) };
+                            unsafe { op.read(at, p, PAD, place, size) };
                             self.columns |= 1 << reg;
                             place
                         }
                         None => {
                             let size = plan.sizes[reg as usize] as usize;
                             // SAFETY: the place has room for a block, p + n is in range.
-                            unsafe { op.read(p, n, place, size) };
+                            unsafe { op.read(at, p, n, place, size) };
                             place
                         }
                     };
@@ -165,7 +185,10 @@ impl<'p> Worker<'p> {
                 Step::Store { reg, sink } => {
                     // SAFETY: the sink holds the whole space; stores to memory that is an input
                     // come after all reads of this block.
-                    unsafe { plan.sinks[sink as usize].store(p, n, self.regs[reg as usize]) };
+                    unsafe {
+                        let sink = &plan.sinks[sink as usize];
+                        sink.store(self.memory.outputs[sink.output], p, n, self.regs[reg as usize]);
+                    }
                 }
             }
         }
@@ -173,7 +196,7 @@ impl<'p> Worker<'p> {
             for &k in &plan.direct {
                 let s = &plan.sinks[k as usize];
                 // SAFETY: as above; the register is in its place in scratch.
-                unsafe { s.store(p, n, self.regs[s.reg as usize]) };
+                unsafe { s.store(self.memory.outputs[s.output], p, n, self.regs[s.reg as usize]) };
             }
         }
     }

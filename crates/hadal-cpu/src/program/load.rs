@@ -5,9 +5,10 @@
 
 use super::blocks::BLOCK;
 use super::convert::{CopyFn, GatherFn, load_copy, load_gather};
+use super::plan::Given;
 use crate::simd::Level;
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{DType, Layout};
+use hadal_core::{Layout, Shape, Strides};
 
 /// Longest period, in elements, of an input that is kept unrolled in scratch. A row of this length
 /// (4 KiB of f32) leaves most of the L1 cache to the registers.
@@ -28,27 +29,38 @@ pub(super) enum Kind {
     Walk,
 }
 
-/// An input, ready to be read.
-pub(super) struct Operand {
-    base: *const u8,
-    /// The memory is that of an output.
-    in_place: bool,
+/// Where an operand lies in one run.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    /// Its first element.
+    pub base: *const u8,
     /// End of the input's memory: how far a block may be read past its own end.
-    end: *const u8,
+    pub end: *const u8,
+}
+
+/// How an input is read.
+pub(super) struct Operand {
+    /// Which of the program's inputs it is.
+    pub(super) input: u16,
+    /// The output whose memory it lies in: nothing may be read there but what a block is about to
+    /// overwrite, since other threads are writing the rest.
+    in_place: Option<usize>,
     size: usize,
     /// Compute type and storage type are the same, so a block need not be copied.
     plain: bool,
     /// Sizes and strides, innermost last, none of size 1, neighbours that could be one merged.
     dims: SmallVec<[(usize, isize); 4]>,
     pub(super) kind: Kind,
+    /// Elements of the iteration space.
+    numel: usize,
     copy: CopyFn,
     gather: GatherFn,
 }
 
 /// Merges dimensions: drops those of size 1 and joins neighbours that are one run.
-fn merged(layout: &Layout) -> SmallVec<[(usize, isize); 4]> {
+fn merged(shape: &Shape, strides: &Strides) -> SmallVec<[(usize, isize); 4]> {
     let mut dims: SmallVec<[(usize, isize); 4]> = SmallVec::new();
-    for (&d, &s) in layout.shape.iter().zip(&layout.strides) {
+    for (&d, &s) in shape.iter().zip(strides) {
         if d == 1 {
             continue;
         }
@@ -70,53 +82,45 @@ pub(super) fn is_transposed(layout: &Layout) -> bool {
     if layout.shape.numel() < TRANSPOSE {
         return false;
     }
-    let dims = merged(layout);
+    let dims = merged(&layout.shape, &layout.strides);
     let strided = dims.last().is_some_and(|d| d.1.unsigned_abs() >= 16);
     let contiguous = dims.iter().any(|d| d.1 == 1 && d.0 >= 8);
     strided && contiguous && dims.iter().all(|d| d.1 != 0)
 }
 
+/// Whether unrolling a period costs less than walking the rows: where there are many blocks, or one block
+/// of many rows.
+fn repays(period: usize, numel: usize) -> bool {
+    numel >= 4 * (period + BLOCK) || (numel <= BLOCK && numel >= 4 * period)
+}
+
 impl Operand {
-    /// An operand of `layout` in the memory `start..end`, which the layout has been checked against.
-    /// `in_place` is set for memory that is also an output: nothing may be read there but what a
-    /// block is about to overwrite, since other threads are writing the rest.
-    ///
-    /// # Safety
-    /// Every element of the layout lies in `start..end`, which is one live allocation.
-    pub(super) unsafe fn new(
-        level: Level,
-        dtype: DType,
-        layout: &Layout,
-        start: *const u8,
-        end: *const u8,
-        in_place: bool,
-    ) -> Operand {
-        let dims = merged(layout);
+    /// Input number `input` of a program over `shape`.
+    pub(super) fn new(level: Level, input: u16, given: &Given, shape: &Shape) -> Operand {
+        let &Given { dtype, ref strides, in_place } = given;
+        let dims = merged(shape, strides);
         let numel: usize = dims.iter().map(|d| d.0).product();
         let kind = match dims.first() {
-            _ if in_place => Kind::Walk,
+            _ if in_place.is_some() => Kind::Walk,
             None => Kind::Uniform,
             Some(&(n, 0)) => {
                 let period = numel / n.max(1);
                 match period {
                     1 => Kind::Uniform,
-                    _ if period <= MAX_PERIOD && numel >= 4 * (period + BLOCK) => Kind::Periodic(period),
+                    _ if period <= MAX_PERIOD && repays(period, numel) => Kind::Periodic(period),
                     _ => Kind::Walk,
                 }
             }
             _ => Kind::Walk,
         };
-        let size = dtype.size();
-        // SAFETY: the offset is that of the first element, inside the allocation.
-        let base = unsafe { start.add(layout.offset * size) };
         Operand {
-            base,
+            input,
             in_place,
-            end: if in_place { base } else { end },
-            size,
+            size: dtype.size(),
             plain: dtype == dtype.compute(),
             dims,
             kind,
+            numel,
             copy: load_copy(level, dtype),
             gather: load_gather(level, dtype),
         }
@@ -127,9 +131,20 @@ impl Operand {
         self.plain = false;
     }
 
-    /// Whether the operand lies in the output's memory that begins at `to`.
-    pub(super) fn is_in_place_of(&self, to: *const u8) -> bool {
-        self.in_place && self.base == to
+    /// Whether the operand lies in this output's memory.
+    pub(super) fn is_in_place_of(&self, output: usize) -> bool {
+        self.in_place == Some(output)
+    }
+
+    /// Where it lies in a run in which its input's memory is `start..end` and its first element the one at
+    /// `offset`.
+    ///
+    /// # Safety
+    /// Every element of the layout lies in `start..end`, which is one live allocation.
+    pub(super) unsafe fn at(&self, start: *const u8, end: *const u8, offset: usize) -> At {
+        // SAFETY: the offset is that of the first element, inside the allocation.
+        let base = unsafe { start.add(offset * self.size) };
+        At { base, end: if self.in_place.is_some() { base } else { end } }
     }
 
     /// Elements of scratch the operand wants.
@@ -144,17 +159,16 @@ impl Operand {
     ///
     /// # Safety
     /// `dst` is valid for [`scratch_len`](Operand::scratch_len) elements of the compute type, or
-    /// `uniform` if the operand is uniform; the iteration space is not empty.
-    pub(super) unsafe fn prepare(&self, dst: *mut u8, compute_size: usize, uniform: usize) {
-        // SAFETY: the caller's promise; a periodic operand's numel is at least period + BLOCK, and
-        // all its strides in front of the period are 0, so positions up to there exist.
+    /// `uniform` if the operand is uniform; the iteration space is not empty; the operand lies at `at`.
+    pub(super) unsafe fn prepare(&self, at: At, dst: *mut u8, compute_size: usize, uniform: usize) {
+        // SAFETY: the caller's promise; the period is no longer than the iteration space.
         unsafe {
             match self.kind {
-                Kind::Uniform => (self.gather)(dst, self.base, 0, uniform),
+                Kind::Uniform => (self.gather)(dst, at.base, 0, uniform),
                 Kind::Periodic(p) => {
-                    self.read(0, p, dst, compute_size);
+                    self.read(at, 0, p, dst, compute_size);
                     let mut have = p;
-                    let want = p + BLOCK;
+                    let want = (p + BLOCK).min(self.numel);
                     while have < want {
                         let n = have.min(want - have);
                         std::ptr::copy_nonoverlapping(dst, dst.add(have * compute_size), n * compute_size);
@@ -171,6 +185,7 @@ impl Operand {
     #[inline]
     pub(super) fn lend(
         &self,
+        at: At,
         p: usize,
         n: usize,
         padded: usize,
@@ -201,9 +216,9 @@ impl Operand {
             }
             _ => return None,
         };
-        let at = self.base.wrapping_offset(offset * self.size as isize);
-        let ends = (at as usize).checked_add(padded * self.size)?;
-        (n == padded || ends <= self.end as usize).then_some(at)
+        let from = at.base.wrapping_offset(offset * self.size as isize);
+        let ends = (from as usize).checked_add(padded * self.size)?;
+        (n == padded || ends <= at.end as usize).then_some(from)
     }
 
     /// Whether elements `p..p + n` are one element again and again, in a walk whose rows are such.
@@ -229,11 +244,11 @@ impl Operand {
     ///
     /// # Safety
     /// `p + n` is at most the number of elements of the iteration space; `dst` is valid for `n`
-    /// elements of `compute_size` bytes and overlaps no input.
-    pub(super) unsafe fn read(&self, p: usize, n: usize, dst: *mut u8, compute_size: usize) {
+    /// elements of `compute_size` bytes and overlaps no input; the operand lies at `at`.
+    pub(super) unsafe fn read(&self, at: At, p: usize, n: usize, dst: *mut u8, compute_size: usize) {
         let Some(&(inner, stride)) = self.dims.last() else {
             // SAFETY: an operand without dimensions has one element.
-            return unsafe { (self.gather)(dst, self.base, 0, n) };
+            return unsafe { (self.gather)(dst, at.base, 0, n) };
         };
         let (mut row, mut col) = (p / inner, p % inner);
         let mut done = 0;
@@ -251,7 +266,7 @@ impl Operand {
             // SAFETY: row and column are inside the iteration space, so the element is inside the
             // layout and `len` more of the row follow.
             unsafe {
-                let src = self.base.offset((offset + col as isize * stride) * self.size as isize);
+                let src = at.base.offset((offset + col as isize * stride) * self.size as isize);
                 let dst = dst.add(done * compute_size);
                 if stride == 1 {
                     (self.copy)(dst, src, len);

@@ -7,7 +7,8 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `check` | what unsafe code relies on, checked once per run |
+//! | `prepared` | a program that is kept: what is worked out once, what in every run |
+//! | `check` | what unsafe code relies on, checked once for each set of layouts |
 //! | `plan` | program to steps: dead code, aliases, registers |
 //! | `load`, `convert` | any layout and dtype into a block, and back |
 //! | `blocks` | the tables' formulas as vector loops, for every instruction set |
@@ -28,21 +29,18 @@ mod fold;
 mod isa;
 mod load;
 mod plan;
+mod prepared;
 mod reduce;
 mod space;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::args::temporary;
-use crate::scratch::Scratch;
-use crate::strided::copy_into;
+pub use prepared::Prepared;
+
 use crate::threads::parallel_for;
 use blocks::BLOCK;
-use exec::Worker;
-use hadal_core::ops::{Arg, Data, Out, Program};
-use hadal_core::smallvec::SmallVec;
-use hadal_core::{Buffer, DType, Layout, Result, dispatch_storage};
-use plan::Source;
+use hadal_core::ops::{Arg, Out, Prepared as _, Program};
+use hadal_core::{Result, Scalar};
 
 /// Below this many elements times steps a program runs on the calling thread: waking another costs
 /// more than it saves.
@@ -50,100 +48,17 @@ const SERIAL: usize = 32 * 1024;
 /// Elements of a task of a program without reductions.
 const TASK: usize = 64 * BLOCK;
 
-/// The memory of one output.
-#[derive(Clone, Copy)]
-struct Target {
-    to: *mut u8,
-    dtype: DType,
-    len: usize,
-}
-
 /// Runs a program on its inputs, writing its outputs.
 ///
 /// Results are bit-identical for any number of threads, and for the same instructions split over
-/// several programs.
+/// several programs. To run one often, keep it [`Prepared`].
 ///
 /// # Errors
 /// Of kind `State` when program, inputs and outputs do not fit together, which is a bug of the
 /// planner; of kind `Value` for the maximum of nothing.
 pub fn run(program: &Program, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-    let numel = check::check(program, inputs, outputs)?;
-    let level = crate::simd::level();
-    let copies = row_major_copies(inputs)?;
-    let inputs: SmallVec<[Arg<'_>; 8]> = inputs
-        .iter()
-        .enumerate()
-        .map(|(i, &arg)| match copies.iter().find(|c| c.input == i) {
-            Some(c) => Arg { data: Data::Buffer(&c.data), layout: &c.layout, ..arg },
-            None => arg,
-        })
-        .collect();
-    let targets: SmallVec<[Target; 4]> = outputs
-        .iter_mut()
-        .map(|o| Target { to: o.data.bytes_mut().as_mut_ptr(), dtype: o.dtype, len: o.shape.numel() })
-        .collect();
-    let memory: SmallVec<[*mut u8; 4]> = targets.iter().map(|t| t.to).collect();
-    let sources: SmallVec<[Source; 8]> = inputs
-        .iter()
-        .map(|arg| match arg.data {
-            Data::Buffer(b) => {
-                let bytes = b.bytes().as_ptr_range();
-                Source { start: bytes.start, end: bytes.end, in_place: None }
-            }
-            // Read and written through the one pointer taken from the exclusive borrow above.
-            Data::InPlace(n) => Source { start: memory[n], end: memory[n], in_place: Some(n) },
-        })
-        .collect();
-    // SAFETY: `check` has found every layout inside its buffer and every output large enough; the
-    // borrows of the arguments last until this function returns.
-    let Some(plan) = (unsafe { plan::build(level, program, &inputs, &sources, &memory) }) else {
-        return Err(crate::args::internal("program", "an operation does not take its operands' dtype"));
-    };
-    let serial = numel.saturating_mul(plan.steps.len()) < SERIAL;
-    if program.outputs.iter().any(|o| o.reduce.is_some()) {
-        // SAFETY: as above.
-        return unsafe { reduce::run(level, program, &plan, &targets, numel, serial) };
-    }
-    if numel == 0 || targets.is_empty() {
-        return Ok(());
-    }
-    let task = |t: usize| {
-        let mut registers = Scratch::<u64>::new(plan.scratch / 8);
-        // SAFETY: the scratch is what the plan asks for; tasks have disjoint ranges.
-        unsafe {
-            let mut worker = Worker::new(&plan, registers.slice().as_mut_ptr().cast());
-            worker.range(t * TASK, (t * TASK + TASK).min(numel));
-            worker.done();
-        }
-    };
-    parallel(numel.div_ceil(TASK), serial, &task);
-    Ok(())
-}
-
-/// An input in row-major order.
-struct RowMajor {
-    input: usize,
-    data: Buffer,
-    layout: Layout,
-}
-
-/// Copies of the inputs that are better copied first.
-fn row_major_copies(inputs: &[Arg<'_>]) -> Result<SmallVec<[RowMajor; 1]>> {
-    let mut copies = SmallVec::new();
-    for (input, arg) in inputs.iter().enumerate() {
-        let Data::Buffer(source) = arg.data else { continue };
-        if !load::is_transposed(arg.layout) {
-            continue;
-        }
-        let layout = Layout::contiguous(arg.layout.shape.clone());
-        let data = dispatch_storage!(arg.dtype, T => {
-            let mut data = temporary::<T>("program", layout.shape.numel())?;
-            copy_into("program", source.as_slice::<T>(), arg.layout, data.as_mut_slice::<T>(), 0, &layout.strides)?;
-            data
-        });
-        copies.push(RowMajor { input, data, layout });
-    }
-    Ok(copies)
+    let constants: Vec<Scalar> = program.constants().collect();
+    Prepared::new(program.clone()).run(&constants, inputs, outputs)
 }
 
 /// `f(0)`, …, `f(tasks - 1)`, on the calling thread alone if `serial`.

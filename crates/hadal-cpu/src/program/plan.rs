@@ -8,13 +8,13 @@ use super::load::{Kind, Operand};
 use crate::simd::Level;
 use hadal_core::ops::{Code, Program, Reg};
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{ALIGN, DType, Scalar};
+use hadal_core::{ALIGN, DType, Scalar, Strides};
 
-/// The memory of one input.
-#[derive(Clone, Copy)]
-pub(super) struct Source {
-    pub start: *const u8,
-    pub end: *const u8,
+/// What a plan needs to know of an input.
+pub(super) struct Given {
+    pub dtype: DType,
+    /// Its layout has the program's shape.
+    pub strides: Strides,
     /// The elementwise output that will overwrite it.
     pub in_place: Option<usize>,
 }
@@ -35,8 +35,8 @@ pub(super) enum Step {
 pub(super) struct Sink {
     /// The register it is a copy of.
     pub reg: Reg,
-    /// The output's memory.
-    pub to: *mut u8,
+    /// The program's output.
+    pub output: usize,
     /// Bytes of a stored element.
     pub size: usize,
     copy: CopyFn,
@@ -45,26 +45,28 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Copies `n` elements to position `p`.
+    /// Copies `n` elements to position `p` of the output's memory.
     ///
     /// # Safety
     /// `p + n` elements fit the output, `src` is valid for `n` of the compute type and no part of
     /// what is written.
     #[inline]
-    pub(super) unsafe fn store(&self, p: usize, n: usize, src: *const u8) {
+    pub(super) unsafe fn store(&self, to: *mut u8, p: usize, n: usize, src: *const u8) {
         // SAFETY: the caller's promise.
-        unsafe { (self.copy)(self.to.add(p * self.size), src, n) }
+        unsafe { (self.copy)(to.add(p * self.size), src, n) }
     }
 }
 
 /// A register filled once per task.
 pub(super) struct Constant {
     pub reg: Reg,
+    /// Which of the program's constants it is.
+    pub number: usize,
     pub value: Scalar,
     pub dtype: DType,
 }
 
-/// What a worker runs. Holds pointers into the inputs and outputs it was made for.
+/// What a worker runs, on any memory whose layouts are those it was made for.
 pub(super) struct Plan {
     pub steps: SmallVec<[Step; 16]>,
     /// Block functions of several instructions, with their sources.
@@ -96,18 +98,16 @@ pub(super) struct Plan {
     pub ahead: usize,
     /// Whether any block function runs, which wants whole multiples of its unit.
     pub computes: bool,
+    /// Elements of the longest block there is.
+    block: usize,
 }
 
 impl Plan {
     /// Elements to fill for a register that is the same everywhere.
     pub(super) fn filled(&self, reg: Reg) -> usize {
-        if self.short[reg as usize] { PAD } else { BLOCK }
+        if self.short[reg as usize] { PAD } else { self.block }
     }
 }
-
-// SAFETY: the pointers lead to inputs, which are only read, and to outputs, of which every worker
-// writes its own elements; the caller of the program holds the borrows for as long as it runs.
-unsafe impl Sync for Plan {}
 
 /// Bytes from which on an output is stored past the caches: half of a common L3 cache.
 const STREAM: usize = 16 << 20;
@@ -135,19 +135,10 @@ struct Builder<'a> {
     plan: Plan,
 }
 
-/// Makes the plan of a program that has been validated for these inputs and outputs.
-///
-/// # Safety
-/// Every input's layout lies in its source; every elementwise output's memory holds the program's
-/// number of elements. Both stay so while the plan is used.
-pub(super) unsafe fn build(
-    level: Level,
-    program: &Program,
-    layouts: &[hadal_core::ops::Arg<'_>],
-    sources: &[Source],
-    outputs: &[*mut u8],
-) -> Option<Plan> {
+/// Makes the plan of a program that has been validated for these inputs.
+pub(super) fn build(level: Level, program: &Program, inputs: &[Given]) -> Option<Plan> {
     let n = program.instrs.len();
+    let numel = program.shape.numel();
     let mut b = Builder {
         program,
         level,
@@ -172,39 +163,41 @@ pub(super) unsafe fn build(
             short: SmallVec::from_elem(false, n),
             columns: SmallVec::from_elem(false, n),
             computes: false,
+            block: numel.min(BLOCK).next_multiple_of(PAD),
         },
     };
     b.find_aliases();
     let (mut used, valued) = b.find_uses();
     let mut compounds = Vec::new();
-    if program.shape.numel() >= COMPOUNDS {
+    if numel >= COMPOUNDS {
         compounds = compound::find(level, program, &b.root, &mut used);
         b.find_last_readers(&used, &compounds);
     }
-    b.add_sinks(sources, outputs);
+    b.add_sinks(inputs);
     // Inputs become operands only where used.
     let mut operand_of: SmallVec<[u16; 32]> = SmallVec::from_elem(0, n);
     for (i, instr) in program.instrs.iter().enumerate() {
         let (Code::Load(input), true) = (&instr.code, used[i]) else { continue };
-        let (arg, source) = (&layouts[*input as usize], sources[*input as usize]);
+        let given = &inputs[*input as usize];
         operand_of[i] = b.plan.operands.len() as u16;
-        let shared = source.in_place.is_some();
-        // SAFETY: the caller's promise.
-        let mut op = unsafe { Operand::new(level, arg.dtype, arg.layout, source.start, source.end, shared) };
+        let mut op = Operand::new(level, *input, given, &program.shape);
         // A register that leaves is read after the stores, which may overwrite its source.
-        if shared && b.plan.out_regs.contains(&(i as Reg)) {
+        if given.in_place.is_some() && b.plan.out_regs.contains(&(i as Reg)) {
             op.always_copy();
         }
         b.plan.operands.push(op);
     }
     b.find_short(&used, &operand_of);
+    let mut constants = 0;
     for (i, instr) in program.instrs.iter().enumerate() {
+        let number = constants;
+        constants += matches!(instr.code, Code::Const(_)) as usize;
         if !used[i] || b.root[i] as usize != i {
             continue;
         }
         let reg = i as Reg;
         if let Code::Const(value) = instr.code {
-            b.plan.constants.push(Constant { reg, value, dtype: instr.dtype });
+            b.plan.constants.push(Constant { reg, number, value, dtype: instr.dtype });
             b.loaded[i] = true;
             b.place_for_good(reg, b.plan.filled(reg));
         } else if let Some((_, compound)) = compounds.pop_if(|c| c.0 == reg) {
@@ -274,7 +267,7 @@ impl Builder<'_> {
         }
     }
 
-    fn add_sinks(&mut self, sources: &[Source], outputs: &[*mut u8]) {
+    fn add_sinks(&mut self, inputs: &[Given]) {
         for (k, o) in self.program.outputs.iter().enumerate() {
             if o.reduce.is_some() {
                 continue;
@@ -282,7 +275,7 @@ impl Builder<'_> {
             let dtype = self.dtype(o.reg);
             let reg = self.root[o.reg as usize];
             let computed = !matches!(self.program.instrs[reg as usize].code, Code::Load(_) | Code::Const(_));
-            let in_place = sources.iter().any(|s| s.in_place == Some(k));
+            let in_place = inputs.iter().any(|s| s.in_place == Some(k));
             let stream = if in_place { None } else { self.stream(dtype) };
             let direct = computed
                 && stream.is_none()
@@ -297,7 +290,7 @@ impl Builder<'_> {
             self.plan.streams |= stream.is_some();
             self.plan.sinks.push(Sink {
                 reg,
-                to: outputs[k],
+                output: k,
                 size: dtype.size(),
                 copy: stream.unwrap_or_else(|| store_copy(self.level, dtype)),
                 direct,
@@ -433,12 +426,13 @@ impl Builder<'_> {
     /// input afterwards.
     fn overwrite(&mut self, reg: Reg, operand_of: &[u16]) {
         let sink = |s: &Sink| s.reg == reg && s.size == self.plan.sizes[reg as usize] as usize;
-        let Some(k) = self.plan.sinks.iter().position(|s| sink(s) && self.overwrites(s.to)) else { return };
-        let to = self.plan.sinks[k].to;
+        let overwriting = |s: &Sink| sink(s) && self.overwrites(s.output);
+        let Some(k) = self.plan.sinks.iter().position(overwriting) else { return };
+        let output = self.plan.sinks[k].output;
         let read_later = self.program.instrs.iter().enumerate().any(|(i, instr)| {
             matches!(instr.code, Code::Load(_))
                 && self.last_reader[i] > reg as u32
-                && self.plan.operands.get(operand_of[i] as usize).is_some_and(|o| o.is_in_place_of(to))
+                && self.plan.operands.get(operand_of[i] as usize).is_some_and(|o| o.is_in_place_of(output))
         });
         if !read_later && !self.plan.sinks.iter().any(|s| s.reg == reg && s.direct) {
             self.plan.sinks[k].direct = true;
@@ -451,16 +445,15 @@ impl Builder<'_> {
     fn store_early(&mut self, reg: Reg) {
         for k in 0..self.plan.sinks.len() {
             let s = &self.plan.sinks[k];
-            if s.reg == reg && !s.direct && !self.overwrites(s.to) {
+            if s.reg == reg && !s.direct && !self.overwrites(s.output) {
                 self.push(Step::Store { reg, sink: k as u16 });
             }
         }
     }
 
-    /// Whether an output's memory is also an input. Empty buffers may share an address, which only
-    /// makes a store late.
-    fn overwrites(&self, to: *mut u8) -> bool {
-        self.plan.operands.iter().any(|o| o.is_in_place_of(to))
+    /// Whether an output's memory is also an input.
+    fn overwrites(&self, output: usize) -> bool {
+        self.plan.operands.iter().any(|o| o.is_in_place_of(output))
     }
 
     /// Loads what only leaves, then stores what is stored late.
@@ -476,7 +469,7 @@ impl Builder<'_> {
             let s = &self.plan.sinks[k];
             let reg = s.reg;
             let computed = !matches!(self.program.instrs[reg as usize].code, Code::Load(_) | Code::Const(_));
-            if !s.direct && (!computed || self.overwrites(s.to)) {
+            if !s.direct && (!computed || self.overwrites(s.output)) {
                 self.push(Step::Store { reg, sink: k as u16 });
             }
         }

@@ -1,18 +1,18 @@
 //! Running programs with reducing outputs.
 
 use super::blocks::BLOCK;
-use super::exec::Worker;
+use super::exec::{Memory, Worker};
 use super::fold::{DEPTH, Folds, folds};
+use super::parallel;
 use super::plan::Plan;
 use super::space::{Space, share};
-use super::{Target, parallel};
 use crate::args::temporary;
 use crate::scratch::Scratch;
 use crate::simd::Level;
 use crate::threads::SendPtr;
 use hadal_core::ops::Program;
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{Element, Result, dispatch};
+use hadal_core::{DType, Element, Result, Shape, dispatch};
 
 /// Bytes of an accumulator.
 const ACC: usize = 8;
@@ -21,47 +21,64 @@ const ACC: usize = 8;
 struct Reducer {
     reg: u16,
     folds: Folds,
-    target: Target,
+    /// The program's output, its dtype and its elements.
+    output: usize,
+    dtype: DType,
+    len: usize,
 }
 
-// SAFETY: the targets are outputs, of which every task writes its own elements; see `run`.
-unsafe impl Sync for Reducer {}
+/// The reducing outputs of a program, and the walk over its iteration space.
+pub(super) struct Reduction {
+    reducers: SmallVec<[Reducer; 2]>,
+    /// The walk; none over nothing.
+    space: Option<Space>,
+}
 
-/// Runs the plan of a program with at least one reducing output.
+impl Reduction {
+    /// What reduces in a program whose outputs have these shapes and dtypes; `None` where nothing does.
+    pub(super) fn of(
+        level: Level,
+        program: &Program,
+        plan: &Plan,
+        outputs: &[(Shape, DType)],
+    ) -> Option<Reduction> {
+        let reducers: SmallVec<[Reducer; 2]> = (program.outputs.iter().zip(&plan.out_regs).zip(outputs))
+            .enumerate()
+            .filter_map(|(output, ((o, &reg), (shape, dtype)))| {
+                let folds = folds(level, o.reduce?, program.instrs[o.reg as usize].dtype);
+                Some(Reducer { reg, folds, output, dtype: *dtype, len: shape.numel() })
+            })
+            .collect();
+        if reducers.is_empty() {
+            return None;
+        }
+        let space = (program.shape.numel() > 0).then(|| Space::new(&program.shape, &program.reduced));
+        Some(Reduction { reducers, space })
+    }
+}
+
+/// Runs the plan of a program with reducing outputs.
 ///
 /// # Safety
-/// The plan and the targets (one per program output) are valid for the program's shape and kept
-/// shape, and not otherwise accessed meanwhile.
-pub(super) unsafe fn run(
-    level: Level,
-    program: &Program,
-    plan: &Plan,
-    targets: &[Target],
-    numel: usize,
-    serial: bool,
-) -> Result<()> {
-    let reducers: SmallVec<[Reducer; 2]> = (program.outputs.iter().zip(&plan.out_regs).zip(targets))
-        .filter_map(|((o, &reg), &target)| {
-            let folds = folds(level, o.reduce?, program.instrs[o.reg as usize].dtype);
-            Some(Reducer { reg, folds, target })
-        })
-        .collect();
-    if numel == 0 {
-        for r in &reducers {
+/// The plan is that of the reduction's program; for `memory` see [`Worker::new`], and each reducing output
+/// holds its elements. It is not otherwise accessed meanwhile.
+pub(super) unsafe fn run(reduction: &Reduction, plan: &Plan, memory: &Memory, serial: bool) -> Result<()> {
+    let reducers = &reduction.reducers;
+    let Some(space) = &reduction.space else {
+        for r in reducers {
             let nothing = [r.folds.empty; 64];
-            for at in (0..r.target.len).step_by(nothing.len()) {
-                let n = (r.target.len - at).min(nothing.len());
-                // SAFETY: at + n is inside the target.
-                unsafe { finish(r, at, nothing.as_ptr().cast(), n) };
+            for at in (0..r.len).step_by(nothing.len()) {
+                let n = (r.len - at).min(nothing.len());
+                // SAFETY: at + n is inside the output.
+                unsafe { finish(r, memory, at, nothing.as_ptr().cast(), n) };
             }
         }
         return Ok(());
-    }
-    let space = Space::new(&program.shape, &program.reduced);
+    };
     if space.splits == 1 {
         let task = |g: usize| {
             // SAFETY: the caller's promise; groups of tiles are disjoint in elements and results.
-            unsafe { tiles(&space, plan, &reducers, share(space.all_tiles, space.groups, g), 0, None) }
+            unsafe { tiles(space, (plan, memory), reducers, share(space.all_tiles, space.groups, g), 0, None) }
         };
         parallel(space.groups, serial, &task);
         return Ok(());
@@ -74,7 +91,7 @@ pub(super) unsafe fn run(
         let (g, s) = (t % space.groups, t / space.groups);
         let tiles_of = share(space.all_tiles, space.groups, g);
         // SAFETY: as above; every split has its own accumulators.
-        unsafe { tiles(&space, plan, &reducers, tiles_of, s, Some(ptr)) }
+        unsafe { tiles(space, (plan, memory), reducers, tiles_of, s, Some(ptr)) }
     };
     parallel(space.groups * space.splits, serial, &task);
     // Added up in order of the splits, a run of positions at a time.
@@ -88,7 +105,7 @@ pub(super) unsafe fn run(
                 for s in 1..space.splits {
                     (r.folds.join)(of(0), of(s), 1, n);
                 }
-                finish(r, at, of(0), n);
+                finish(r, memory, at, of(0), n);
             }
         }
     };
@@ -99,10 +116,10 @@ pub(super) unsafe fn run(
 /// Converts accumulators to results `at..at + n`.
 ///
 /// # Safety
-/// The results are inside the target and no other task's; `acc` holds `n` accumulators.
-unsafe fn finish(r: &Reducer, at: usize, acc: *const u8, n: usize) {
-    dispatch!(r.target.dtype, T => {
-        let to = r.target.to.cast::<T>().wrapping_add(at);
+/// The results are inside the output and no other task's; `acc` holds `n` accumulators.
+unsafe fn finish(r: &Reducer, memory: &Memory, at: usize, acc: *const u8, n: usize) {
+    dispatch!(r.dtype, T => {
+        let to = memory.outputs[r.output].cast::<T>().wrapping_add(at);
         for i in 0..n {
             // SAFETY: the caller's promise. A bool is written as the byte 0 or 1.
             unsafe {
@@ -123,7 +140,7 @@ unsafe fn finish(r: &Reducer, at: usize, acc: *const u8, n: usize) {
 /// As for [`run`]; no other task has the same tiles and split.
 unsafe fn tiles(
     space: &Space,
-    plan: &Plan,
+    (plan, memory): (&Plan, &Memory),
     reducers: &[Reducer],
     range: std::ops::Range<usize>,
     split: usize,
@@ -132,12 +149,12 @@ unsafe fn tiles(
     let mut registers = Scratch::<u64>::new(plan.scratch / 8);
     // Accumulators of all reducers, then the column lanes of all.
     let (width, count) = (space.width, reducers.len());
-    let mut memory = Scratch::<u64>::new(2 * width * count);
-    let sums = memory.slice().as_mut_ptr();
+    let mut accumulators = Scratch::<u64>::new(2 * width * count);
+    let sums = accumulators.slice().as_mut_ptr();
     let lanes = sums.wrapping_add(width * count);
     let columns = !space.row_reduced;
     // SAFETY: the scratch is as large as the plan asks for, and aligned.
-    let mut worker = unsafe { Worker::new(plan, registers.slice().as_mut_ptr().cast()) };
+    let mut worker = unsafe { Worker::new(plan, memory, registers.slice().as_mut_ptr().cast()) };
     let parts = share(space.all_parts, space.splits, split);
     for tile in range {
         let (plane, t) = (tile / space.tiles, tile % space.tiles);
@@ -197,7 +214,7 @@ unsafe fn tiles(
                 }
                 let result = plane * space.plane + k0;
                 match partials {
-                    None => finish(r, result, acc, n),
+                    None => finish(r, memory, result, acc, n),
                     Some(p) => {
                         let to = p.get().add((split * reducers.len() + i) * space.kept + result);
                         std::ptr::copy_nonoverlapping(acc.cast::<u64>(), to, n);

@@ -4,10 +4,10 @@ use super::recompute::Recompute;
 use super::rules;
 use super::sum::{Arrived, sum};
 use crate::Tensor;
-use crate::plan::IdMap;
+use crate::plan::Walk;
 use crate::scope::{self, Origin};
 use crate::tensor::Inputs;
-use hadal_core::smallvec::smallvec;
+use hadal_core::smallvec::SmallVec;
 use hadal_core::{Error, ErrorKind, Result};
 
 /// Gradients of `y` (a single element) by each of `xs`.
@@ -95,18 +95,16 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
         x.checked()?;
     }
 
-    let nodes = reachable(y);
-    let mut wanted: IdMap<()> = IdMap::default();
-    for x in xs {
-        wanted.insert(x.0.id, ());
-    }
+    let Behind { nodes, places } = reachable(y, xs);
+    let mut wanted = vec![false; nodes.len()];
+    places.iter().flatten().for_each(|&x| wanted[x as usize] = true);
     // A node that was evaluated and has forgotten its inputs may have led to an x. What is followed
     // (`requires_grad`, parameters) keeps its graph, so then only a graph that was given up counts.
-    let cut = nodes.iter().map(|(t, _)| t).find(|t| {
+    let cut = nodes.iter().zip(&wanted).find(|(Node { t, .. }, wanted)| {
         let may_lead = |x: &&Tensor| !x.0.tracked && x.0.id < t.0.id;
-        t.0.is_cut() && !wanted.contains_key(&t.0.id) && (t.0.tracked || xs.iter().any(may_lead))
+        t.0.is_cut() && !**wanted && (t.0.tracked || xs.iter().any(may_lead))
     });
-    if let Some(t) = cut {
+    if let Some((Node { t, .. }, _)) = cut {
         let what = format!(
             "the way back is incomplete: the result of {} was evaluated and its graph forgotten",
             t.0.op.name()
@@ -120,64 +118,100 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
             ));
     }
     // Which nodes lie on a path from an x: inputs are older than their users, so one pass by age.
-    let mut on_path: IdMap<()> = IdMap::default();
-    for (t, inputs) in &nodes {
-        let dependent = wanted.contains_key(&t.0.id)
-            || (!t.0.stop && t.dtype().is_float() && inputs.iter().any(|i| on_path.contains_key(&i.0.id)));
-        if dependent {
-            on_path.insert(t.0.id, ());
-        }
+    let mut on_path = vec![false; nodes.len()];
+    for (i, Node { t, inputs }) in nodes.iter().enumerate() {
+        let through = || inputs.iter().any(|&(_, at)| at.is_some_and(|at| on_path[at as usize]));
+        on_path[i] = wanted[i] || (!t.0.stop && t.dtype().is_float() && through());
     }
 
-    let mut arrived: IdMap<Arrived> = IdMap::default();
+    let mut arrived: Vec<Arrived> = vec![Arrived::new(); nodes.len()];
     let seed = if cotangent.dtype() == y.dtype() { cotangent.clone() } else { cotangent.cast(y.dtype()) };
-    arrived.insert(y.0.id, smallvec![seed]);
+    // `y` is the youngest.
+    if let Some(last) = arrived.last_mut() {
+        last.push(seed);
+    }
     let mut recompute = Recompute::default();
-    for (t, inputs) in nodes.iter().rev() {
-        if !on_path.contains_key(&t.0.id) || inputs.is_empty() || t.0.stop {
+    for (i, Node { t, inputs }) in nodes.iter().enumerate().rev() {
+        if !on_path[i] || inputs.is_empty() || t.0.stop || arrived[i].is_empty() {
             continue;
         }
-        let Some(from_users) = arrived.remove(&t.0.id) else { continue };
+        let from_users = std::mem::take(&mut arrived[i]);
         let origin = Origin { location: t.0.location, tag: t.0.tag.clone() };
-        let g = scope::with_origin(origin.clone(), || sum(from_users));
-        if wanted.contains_key(&t.0.id) {
-            arrived.insert(t.0.id, smallvec![g.clone()]);
+        let (g, grads) = scope::with_origin(origin, || {
+            let g = sum(from_users);
+            let needs: SmallVec<[bool; 4]> =
+                inputs.iter().map(|(_, at)| at.is_some_and(|at| on_path[at as usize])).collect();
+            if !needs.contains(&true) {
+                return (g, Default::default());
+            }
+            let x: Inputs = inputs.iter().map(|(x, _)| x.clone()).collect();
+            let grads = match recompute.stand_ins(t, &x) {
+                Some((y, x)) => rules::vjp(&y, &x, &g, &needs),
+                None => rules::vjp(t, &x, &g, &needs),
+            };
+            (g, grads)
+        });
+        if wanted[i] {
+            arrived[i].push(g);
         }
-        let needs: Vec<bool> = inputs.iter().map(|i| on_path.contains_key(&i.0.id)).collect();
-        if !needs.contains(&true) {
-            continue;
-        }
-        let (y, stand_ins) = recompute.stand_ins(t, inputs);
-        let grads = scope::with_origin(origin, || rules::vjp(&y, &stand_ins, &g, &needs));
-        for ((input, grad), need) in inputs.iter().zip(grads).zip(&needs) {
-            if let (true, Some(grad)) = (*need, grad) {
-                arrived.entry(input.0.id).or_default().push(grad);
+        for ((_, at), grad) in inputs.iter().zip(grads) {
+            if let (Some(at), Some(grad)) = (at.filter(|&at| on_path[at as usize]), grad) {
+                arrived[at as usize].push(grad);
             }
         }
     }
-    let mut take = |x: &&Tensor| {
-        let total = sum(arrived.remove(&x.0.id)?);
-        arrived.insert(x.0.id, smallvec![total.clone()]);
+    let mut take = |x: &Option<u32>| {
+        let arrived = &mut arrived[(*x)? as usize];
+        if arrived.is_empty() {
+            return None;
+        }
+        let total = sum(std::mem::take(arrived));
+        arrived.push(total.clone());
         Some(total)
     };
-    Ok(xs.iter().map(&mut take).collect())
+    Ok(places.iter().map(&mut take).collect())
+}
+
+/// A node on the way back, and its inputs with their numbers; none for an input through which no gradient
+/// flows.
+struct Node {
+    t: Tensor,
+    inputs: SmallVec<[(Tensor, Option<u32>); 2]>,
+}
+
+/// What lies behind a tensor.
+struct Behind {
+    /// Oldest first.
+    nodes: Vec<Node>,
+    /// The numbers of what gradients are wanted by, as far as it was found.
+    places: Vec<Option<u32>>,
 }
 
 /// All nodes behind `y`, oldest first, with their inputs; not through `detach`.
-fn reachable(y: &Tensor) -> Vec<(Tensor, Inputs)> {
-    let mut seen: IdMap<()> = IdMap::default();
-    let mut found = Vec::new();
+fn reachable(y: &Tensor, xs: &[&Tensor]) -> Behind {
+    let walk = Walk::begin();
+    let mut nodes = Vec::with_capacity(32);
     let mut stack = vec![y.clone()];
-    seen.insert(y.0.id, ());
+    walk.number(y, 0);
     while let Some(t) = stack.pop() {
-        let inputs = if t.0.stop { Inputs::new() } else { t.0.inputs() };
-        for i in &inputs {
-            if i.dtype().is_float() && seen.insert(i.0.id, ()).is_none() {
+        let mut inputs: SmallVec<[(Tensor, Option<u32>); 2]> = SmallVec::new();
+        if !t.0.stop {
+            t.0.with_inputs(|all| inputs.extend(all.iter().map(|i| (i.clone(), None))));
+        }
+        for (i, _) in &inputs {
+            if i.dtype().is_float() && walk.is_new(i) {
+                walk.number(i, 0);
                 stack.push(i.clone());
             }
         }
-        found.push((t, inputs));
+        nodes.push(Node { t, inputs });
     }
-    found.sort_unstable_by_key(|(t, _)| t.0.id);
-    found
+    nodes.sort_unstable_by_key(|n| n.t.0.id);
+    for (i, n) in nodes.iter_mut().enumerate() {
+        walk.number(&n.t, i as u32);
+        // Inputs are older.
+        n.inputs.iter_mut().for_each(|(t, at)| *at = walk.number_of(t));
+    }
+    let places = xs.iter().map(|x| walk.number_of(x)).collect();
+    Behind { nodes, places }
 }

@@ -1,6 +1,6 @@
 //! Checkpointed regions: memory for time.
 
-use crate::plan::IdMap;
+use crate::idmap::IdMap;
 use crate::tensor::Inputs;
 use crate::{Tensor, scope};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ pub(super) struct Recompute {
 impl Recompute {
     /// The node and inputs a gradient rule may read: inside a region these are copies, so that the
     /// forward pass need not keep its buffers. They are younger than everything in the forward
-    /// pass, and work runs oldest first.
-    pub fn stand_ins(&mut self, t: &Tensor, inputs: &Inputs) -> (Tensor, Inputs) {
-        let Some(region) = &t.0.region else { return (t.clone(), inputs.clone()) };
+    /// pass, and work runs oldest first. `None` outside of regions.
+    pub fn stand_ins(&mut self, t: &Tensor, inputs: &Inputs) -> Option<(Tensor, Inputs)> {
+        let region = t.0.region.as_ref()?;
         let in_region =
             |x: &Tensor| !x.0.has_value() && x.0.region.as_ref().is_some_and(|r| Arc::ptr_eq(r, region));
         if !in_region(t) {
-            return (t.clone(), inputs.clone());
+            return None;
         }
         let mut stack = vec![t.clone()];
         while let Some(top) = stack.last() {
@@ -61,6 +61,6 @@ impl Recompute {
             }
         }
         let look = |x: &Tensor| self.copies.get(&x.0.id).unwrap_or(x).clone();
-        (look(t), inputs.iter().map(look).collect())
+        Some((look(t), inputs.iter().map(look).collect()))
     }
 }

@@ -183,7 +183,7 @@ impl Tensor {
             Ok(geo) => {
                 let shape = geo.output_shape();
                 let y =
-                    Tensor::make(Op::Conv(geo), smallvec![self.clone(), weight.clone()], shape, self.dtype());
+                    Tensor::make(Op::Conv(geo.into()), smallvec![self.clone(), weight.clone()], shape, self.dtype());
                 add_channel_bias(op, y, bias, n)
             }
             Err(p) => self.conv_fail(op, weight, p),
@@ -211,7 +211,7 @@ impl Tensor {
                 let inputs = smallvec![self.clone(), weight.clone()];
                 add_channel_bias(
                     op,
-                    Tensor::make(Op::ConvInputGrad(geo), inputs, shape, self.dtype()),
+                    Tensor::make(Op::ConvInputGrad(geo.into()), inputs, shape, self.dtype()),
                     bias,
                     n,
                 )
@@ -423,11 +423,11 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
 }
 
 fn forward(geo: &ConvGeometry, x: &Tensor, w: &Tensor) -> Tensor {
-    Tensor::make(Op::Conv(geo.clone()), smallvec![x.clone(), w.clone()], geo.output_shape(), x.dtype())
+    Tensor::make(Op::Conv(geo.clone().into()), smallvec![x.clone(), w.clone()], geo.output_shape(), x.dtype())
 }
 fn input_grad(geo: &ConvGeometry, dy: &Tensor, w: &Tensor) -> Tensor {
     Tensor::make(
-        Op::ConvInputGrad(geo.clone()),
+        Op::ConvInputGrad(geo.clone().into()),
         smallvec![dy.clone(), w.clone()],
         geo.input_shape(),
         dy.dtype(),
@@ -435,7 +435,7 @@ fn input_grad(geo: &ConvGeometry, dy: &Tensor, w: &Tensor) -> Tensor {
 }
 fn weight_grad(geo: &ConvGeometry, x: &Tensor, dy: &Tensor) -> Tensor {
     Tensor::make(
-        Op::ConvWeightGrad(geo.clone()),
+        Op::ConvWeightGrad(geo.clone().into()),
         smallvec![x.clone(), dy.clone()],
         geo.weight_shape(),
         dy.dtype(),

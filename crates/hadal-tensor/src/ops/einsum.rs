@@ -281,7 +281,7 @@ fn contract(a: Named, b: Named, needed: impl Fn(&Label) -> bool) -> Named {
             .reshape([&batch_sizes[..], &m_sizes, &vec![1; n_sizes.len()]].concat());
         let y = ordered(&b, [&batch, &b_only, &[]])
             .reshape([&batch_sizes[..], &vec![1; m_sizes.len()], &n_sizes].concat());
-        pointwise::binary(BinaryOp::Mul, &Operand::from(x), &Operand::from(y))
+        pointwise::binary(BinaryOp::Mul, Operand::from(x), Operand::from(y))
     } else {
         let k: usize = sizes(&a, &summed).iter().product();
         let (m, n): (usize, usize) = (m_sizes.iter().product(), n_sizes.iter().product());

@@ -19,7 +19,7 @@ macro_rules! operator {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, other: $b) -> Tensor {
-                pointwise::binary(BinaryOp::$op, &Operand::from(self), &Operand::from(other))
+                pointwise::binary(BinaryOp::$op, Operand::from(self), Operand::from(other))
             }
         }
     )* };

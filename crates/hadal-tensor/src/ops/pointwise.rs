@@ -47,7 +47,7 @@ macro_rules! binary_methods {
             /// Elementwise with broadcasting and PyTorch's promotion; `other` is a tensor or a number.
             #[track_caller]
             pub fn $name(&self, other: impl Into<Operand>) -> Tensor {
-                binary(BinaryOp::$v, &Operand::Tensor(self.clone()), &other.into())
+                binary(BinaryOp::$v, Operand::Tensor(self.clone()), other.into())
             })*
         }
 
@@ -94,7 +94,24 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Tensor {
 }
 
 #[track_caller]
-pub(crate) fn binary(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
+pub(crate) fn binary(op: BinaryOp, a: Operand, b: Operand) -> Tensor {
+    match (a, b) {
+        (Operand::Tensor(a), Operand::Tensor(b)) if a.dtype() == b.dtype() && a.shape() == b.shape() => {
+            // Most operations: nothing to promote or to broadcast.
+            let dtype = match op.kind() {
+                Kind::Float | Kind::Num if a.dtype().is_float() => a.dtype(),
+                Kind::Compare => DType::Bool,
+                _ => return binary_of(op, &Operand::Tensor(a), &Operand::Tensor(b)),
+            };
+            let shape = a.shape().clone();
+            Tensor::make(Op::Binary(op), smallvec![a, b], shape, dtype)
+        }
+        (a, b) => binary_of(op, &a, &b),
+    }
+}
+
+#[track_caller]
+fn binary_of(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
     let common = result_type(&[a, b]);
     // A comparison with a number that the integer dtype cannot hold is decided in i64.
     let common = match (op.kind(), misfit(a, common).or(misfit(b, common))) {

@@ -176,7 +176,7 @@ impl Tensor {
         };
         let shape = pooled_shape(self, &geo);
         let (planes, inside, outside) = (geo.planes, plane(&geo, |w| w.input), plane(&geo, |w| w.output));
-        let index = Tensor::make(Op::MaxPoolIndex(geo), smallvec![self.detach()], shape.clone(), DType::I64);
+        let index = Tensor::make(Op::MaxPoolIndex(geo.into()), smallvec![self.detach()], shape.clone(), DType::I64);
         let flat = self.reshape([planes, inside]);
         let values = flat.gather(1, &index.reshape([planes, outside]));
         (values.reshape(&shape), index)
@@ -193,7 +193,7 @@ impl Tensor {
         };
         let shape = pooled_shape(self, &geo);
         let scale = divisors(&geo, o, self.dtype());
-        let sum = Tensor::make(Op::SumPool(geo), smallvec![self.clone()], shape, self.dtype());
+        let sum = Tensor::make(Op::SumPool(geo.into()), smallvec![self.clone()], shape, self.dtype());
         match scale {
             Divisor::Same(count) => sum * (1.0 / count as f64),
             Divisor::Each(t) => sum * t,
@@ -317,10 +317,10 @@ pub(crate) fn sum_pool_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {
         .copied()
         .chain(geo.windows[3 - geo.spatial..].iter().map(|w| w.input))
         .collect();
-    Tensor::make(Op::SumPoolGrad(geo.clone()), smallvec![g.clone()], shape, g.dtype())
+    Tensor::make(Op::SumPoolGrad(geo.clone().into()), smallvec![g.clone()], shape, g.dtype())
 }
 
 pub(crate) fn sum_pool_grad_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {
     let shape = pooled_shape(g, geo);
-    Tensor::make(Op::SumPool(geo.clone()), smallvec![g.clone()], shape, g.dtype())
+    Tensor::make(Op::SumPool(geo.clone().into()), smallvec![g.clone()], shape, g.dtype())
 }

@@ -217,10 +217,10 @@ impl<'a> Recurrent<'a> {
             (None, compose::output(r, &compose::forward(r, &inputs)))
         } else {
             let wide = dtype.compute();
-            let packed = Tensor::make(Op::Recurrent(r.clone()), inputs.clone(), Shape::from([r.len()]), wide);
+            let packed = Tensor::make(Op::Recurrent(r.clone().into()), inputs.clone(), Shape::from([r.len()]), wide);
             let visible = if r.keep {
                 inputs.insert(0, packed.clone());
-                Tensor::make(Op::RecurrentOutput(r.clone()), inputs, Shape::from([r.visible_len()]), wide)
+                Tensor::make(Op::RecurrentOutput(r.clone().into()), inputs, Shape::from([r.visible_len()]), wide)
             } else {
                 compose::output(r, &packed)
             };
@@ -276,7 +276,7 @@ pub(crate) fn output_vjp(r: &Recurrence, x: &Inputs, g: &Tensor, needs: &[bool])
     let mut inputs: Inputs = smallvec![kept.clone(), g.clone(), x[2].clone()];
     inputs.extend(input(of.projection).map(|i| x[i].clone()));
     inputs.extend(input(of.lengths).map(|i| x[i].clone()));
-    let d = Tensor::make(Op::RecurrentGrad(r.clone()), inputs, Shape::from([r.grad_len()]), g.dtype());
+    let d = Tensor::make(Op::RecurrentGrad(r.clone().into()), inputs, Shape::from([r.grad_len()]), g.dtype());
 
     let (gates, sums) = (r.cell.gates(), r.cell.sums());
     let ds = part(&d, r.grad_sums(), [t * n, sums * h]);

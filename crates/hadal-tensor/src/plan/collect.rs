@@ -1,12 +1,10 @@
 //! The part of the graph that an evaluation needs, in topological order.
 
+use super::walk::Walk;
 use crate::Tensor;
 use hadal_core::Scalar;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// How a node is computed.
@@ -26,8 +24,11 @@ pub enum Kind {
     Kernel,
 }
 
+#[derive(Clone)]
 pub struct PlanNode {
     pub tensor: Tensor,
+    /// Its number in the graph as it was collected.
+    pub source: u32,
     pub inputs: SmallVec<[u32; 3]>,
     pub kind: Kind,
     /// Edges from nodes of this plan.
@@ -44,71 +45,34 @@ pub struct Graph {
     pub nodes: Vec<PlanNode>,
 }
 
-/// Ids are consecutive numbers: multiplying spreads them well enough.
-#[derive(Default)]
-pub struct IdHasher(u64);
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(b as u64);
-        }
-    }
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
-    }
-}
-/// Only ever looked up, never iterated: its order reaches no result.
-pub type IdMap<V> = HashMap<u64, V, BuildHasherDefault<IdHasher>>;
-
+/// The graph behind `roots`. References are counted while the walk holds its lock.
 pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
-    const PENDING: u32 = u32::MAX;
-    let mut index: IdMap<u32> = IdMap::default();
-    let mut nodes: Vec<PlanNode> = Vec::new();
-    // Depth first with an explicit stack; a node is numbered when all its inputs are.
-    let mut stack: Vec<(Tensor, crate::tensor::Inputs, usize)> = Vec::new();
-    let open = |t: Tensor| {
-        let inputs = if t.0.has_value() { Default::default() } else { t.0.inputs() };
-        (t, inputs, 0)
-    };
+    let walk = Walk::begin();
+    let mut nodes: Vec<PlanNode> = Vec::with_capacity(64);
+    // Depth first with an explicit stack. A node is met, then its inputs are numbered, then it is.
+    let mut stack: Vec<(Tensor, bool)> = Vec::with_capacity(32);
     for root in roots {
-        let Entry::Vacant(unseen) = index.entry(root.0.id) else { continue };
-        unseen.insert(PENDING);
-        stack.push(open((*root).clone()));
-        while let Some((_, inputs, next)) = stack.last_mut() {
-            if let Some(input) = inputs.get(*next) {
-                *next += 1;
-                if let Entry::Vacant(unseen) = index.entry(input.0.id) {
-                    unseen.insert(PENDING);
-                    let frame = open(input.clone());
-                    stack.push(frame);
+        if walk.is_new(root) {
+            stack.push(((*root).clone(), false));
+        }
+        while let Some((tensor, met)) = stack.pop() {
+            let mut valued = false;
+            if !met {
+                if !walk.is_new(&tensor) {
+                    continue;
                 }
-                continue;
+                walk.number(&tensor, 0);
+                let at = stack.len();
+                valued = tensor.0.unless_valued(|inputs| {
+                    stack.extend(inputs.iter().rev().filter(|i| walk.is_new(i)).map(|i| (i.clone(), false)));
+                });
+                if stack.len() > at {
+                    // Behind its inputs.
+                    stack.insert(at, (tensor, true));
+                    continue;
+                }
             }
-            let Some((tensor, inputs, _)) = stack.pop() else { break };
-            let numbers: SmallVec<[u32; 3]> = inputs.iter().map(|i| index[&i.0.id]).collect();
-            drop(inputs);
-            for &n in &numbers {
-                nodes[n as usize].uses += 1;
-            }
-            index.insert(tensor.0.id, nodes.len() as u32);
-            let mut kind = kind_of(&tensor, numbers.is_empty());
-            let mut numbers = numbers;
-            if let Some(s) = folded(&tensor, kind, &numbers, &nodes) {
-                kind = Kind::Const(s);
-                numbers.clear();
-            }
-            nodes.push(PlanNode {
-                tensor,
-                inputs: numbers,
-                kind,
-                uses: 0,
-                keep: false,
-                release: false,
-                retained: false,
-            });
+            finish(&mut nodes, tensor, valued, &walk);
         }
     }
     let released: SmallVec<[u64; 2]> = release.iter().map(|t| t.0.id).collect();
@@ -131,6 +95,28 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
     Graph { nodes }
 }
 
+/// Numbers a node whose inputs are numbered.
+///
+/// Whether it had its value was asked once: another thread that computes may take values away meanwhile.
+fn finish(nodes: &mut Vec<PlanNode>, tensor: Tensor, valued: bool, walk: &Walk) {
+    let mut inputs: SmallVec<[u32; 3]> = SmallVec::new();
+    if !valued {
+        tensor.0.with_inputs(|all| inputs.extend(all.iter().filter_map(|i| walk.number_of(i))));
+    }
+    for &n in &inputs {
+        nodes[n as usize].uses += 1;
+    }
+    let source = nodes.len() as u32;
+    walk.number(&tensor, source);
+    let mut kind = kind_of(&tensor, valued, inputs.is_empty());
+    if let Some(s) = folded(&tensor, kind, &inputs, nodes) {
+        kind = Kind::Const(s);
+        inputs.clear();
+    }
+    let (keep, release, retained) = (false, false, false);
+    nodes.push(PlanNode { tensor, source, inputs, kind, uses: 0, keep, release, retained });
+}
+
 /// The constant that a view or a cast of a constant is. In the graph they stay nodes of their own: a
 /// gradient may be asked for by what looks like a constant.
 fn folded(t: &Tensor, kind: Kind, inputs: &[u32], nodes: &[PlanNode]) -> Option<Scalar> {
@@ -142,13 +128,13 @@ fn folded(t: &Tensor, kind: Kind, inputs: &[u32], nodes: &[PlanNode]) -> Option<
     }
 }
 
-fn kind_of(t: &Tensor, no_inputs: bool) -> Kind {
+fn kind_of(t: &Tensor, valued: bool, no_inputs: bool) -> Kind {
     // Also one that has its value: what it is turned into must not depend on what was evaluated before,
     // down to the layout, since kernels add in an order that may follow from strides.
     if let Op::Fill(s) = t.0.op {
         return Kind::Const(s);
     }
-    if t.0.has_value() {
+    if valued {
         return Kind::Value;
     }
     match &t.0.op {

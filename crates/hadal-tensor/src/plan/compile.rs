@@ -10,6 +10,8 @@ pub struct Compiled {
     pub program: Program,
     pub inputs: SmallVec<[u32; 6]>,
     pub outputs: SmallVec<[u32; 2]>,
+    /// Nodes whose values the program's constants are, in order.
+    pub constants: SmallVec<[u32; 4]>,
 }
 
 /// Compiles unit `u`, whose members are pointwise nodes and reductions.
@@ -28,6 +30,7 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
     };
     let mut inputs: SmallVec<[u32; 6]> = SmallVec::new();
     let mut outputs: SmallVec<[u32; 2]> = SmallVec::new();
+    let mut constants: SmallVec<[u32; 4]> = SmallVec::new();
     let mut regs: SmallVec<[(u32, Reg); 16]> = SmallVec::new();
     for &m in members {
         let node = &graph.nodes[m as usize];
@@ -39,7 +42,10 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
             }
             let input = &graph.nodes[j as usize];
             let code = match input.kind {
-                Kind::Const(s) => Code::Const(s),
+                Kind::Const(s) => {
+                    constants.push(j);
+                    Code::Const(s)
+                }
                 _ => {
                     inputs.push(j);
                     Code::Load(inputs.len() as u16 - 1)
@@ -73,5 +79,5 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
             outputs.push(m);
         }
     }
-    Compiled { program, inputs, outputs }
+    Compiled { program, inputs, outputs, constants }
 }

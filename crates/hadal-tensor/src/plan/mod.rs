@@ -1,6 +1,7 @@
 //! From a graph to work done: collect the nodes that have no value, fuse pointwise groups, order the
 //! work, run it, and free every buffer at its last use.
 
+mod cache;
 mod collect;
 mod compile;
 mod exec;
@@ -8,15 +9,20 @@ mod fuse;
 mod order;
 mod profile;
 mod remat;
+mod schedule;
+mod walk;
 
 pub(crate) use exec::{copy, given_away};
+pub(crate) use walk::{Mark, Walk};
 
-pub(crate) use collect::IdMap;
+pub use cache::{PlanCacheStats, plan_cache_stats, without_plan_cache};
 pub use profile::{Evaluation, Profile, Work, profile};
 
 use crate::state;
 use crate::{Tensor, scope};
+use collect::Graph;
 use hadal_core::Result;
+use schedule::Schedule;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -29,27 +35,37 @@ static GRAPH: Mutex<()> = Mutex::new(());
 /// it, and leaves behind the values that both wanted.
 static RUNNING: RwLock<()> = RwLock::new(());
 
-fn exclusive() -> MutexGuard<'static, ()> {
+type Exclusive = MutexGuard<'static, ()>;
+
+fn exclusive() -> Exclusive {
     GRAPH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What to do for a graph.
+fn plan(graph: &Graph, fuse: bool) -> Schedule {
+    // Planning may add nodes; those that were collected stay as they are.
+    let mut planned = Graph { nodes: graph.nodes.clone() };
+    let units = fuse::fuse(&mut planned, fuse);
+    let order = order::order(&planned, &units);
+    Schedule::new(&planned, &units, &order)
 }
 
 fn run(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
     let recorded = profile::recording().then(|| (Instant::now(), profile::count()));
-    let mut graph = {
-        let _counting = exclusive();
-        collect::collect(roots, release)
-    };
-    let units = fuse::fuse(&mut graph, scope::fusion_enabled());
-    let order = order::order(&graph, &units);
+    let graph = collect::collect(roots, release);
+    let fuse = scope::fusion_enabled();
+    let (mut planned, reused) = cache::take(&graph, fuse, || plan(&graph, fuse));
     let planning = recorded.map(|(start, _)| start.elapsed());
-    let values = exec::run(&graph, &units, &order)?;
-    let nodes = graph.nodes.len();
-    {
+    let done = exec::run(&graph, &mut planned.schedule);
+    if done.is_ok() {
         let _changing = exclusive();
-        exec::publish(&graph, values);
+        exec::publish(&graph, &mut planned.schedule);
     }
+    planned.schedule.slots.fill(None);
+    cache::put(planned);
+    done?;
     if let (Some((start, first)), Some(planning)) = (recorded, planning) {
-        profile::add_evaluation(start, planning, nodes, first);
+        profile::add_evaluation(start, planning, graph.nodes.len(), first, reused);
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub struct Work {
 pub struct Evaluation {
     /// From the beginning of the recording to its beginning.
     pub start: Duration,
-    /// Collecting, fusing, ordering.
+    /// Collecting, and fusing and ordering or finding the plan of an earlier evaluation.
     pub planning: Duration,
     /// All of it.
     pub time: Duration,
@@ -44,6 +44,8 @@ pub struct Evaluation {
     pub nodes: usize,
     /// How many pieces of work it became: these many of [`Profile::work`], in the same order.
     pub work: usize,
+    /// Its plan was that of an earlier evaluation.
+    pub reused: bool,
 }
 
 /// What [`profile`] saw.
@@ -125,13 +127,13 @@ pub(super) fn count() -> usize {
 }
 
 /// Adds an evaluation that began at `start` and whose first piece of work was number `first`.
-pub(super) fn add_evaluation(start: Instant, planning: Duration, nodes: usize, first: usize) {
+pub(super) fn add_evaluation(start: Instant, planning: Duration, nodes: usize, first: usize, reused: bool) {
     let time = start.elapsed();
     RECORDER.with_borrow_mut(|r| {
         if let Some(r) = r {
             let start = start.saturating_duration_since(r.began);
             let work = r.profile.work.len() - first;
-            r.profile.evaluations.push(Evaluation { start, planning, time, nodes, work });
+            r.profile.evaluations.push(Evaluation { start, planning, time, nodes, work, reused });
         }
     });
 }

@@ -5,7 +5,8 @@
 //! by the quotient. Both can read `x` as well as they could read the deviation, which then is never
 //! written. Values do not change: the same operation gives the same bits wherever it runs.
 
-use super::collect::{Graph, IdMap, Kind, PlanNode};
+use super::collect::{Graph, Kind, PlanNode};
+use crate::idmap::IdMap;
 use hadal_core::ops::{BinaryOp, Op};
 use hadal_core::smallvec::SmallVec;
 
@@ -38,10 +39,8 @@ pub fn rematerialise(graph: &mut Graph, stages: &[u32]) -> bool {
             }
             node.inputs[k] = *copies.entry(key(j, stages[i])).or_insert_with(|| {
                 let source = &new[original as usize];
-                let (tensor, inputs) = (source.tensor.clone(), source.inputs.clone());
-                let kind = Kind::Pointwise;
-                let (keep, release, retained) = (false, false, false);
-                new.push(PlanNode { tensor, inputs, kind, uses: 0, keep, release, retained });
+                let copy = PlanNode { uses: 0, keep: false, release: false, retained: false, ..source.clone() };
+                new.push(copy);
                 new.len() as u32 - 1
             });
         }

@@ -12,7 +12,7 @@ mod run;
 mod value;
 
 use generate::{Taste, generate};
-use hadal_tensor::{memory_stats, set_threads};
+use hadal_tensor::{memory_stats, plan_cache_stats, set_threads};
 use program::Program;
 use run::{Mode, gradients, values};
 use std::sync::Mutex;
@@ -83,6 +83,13 @@ fn ways(program: &Program) -> Result<(), String> {
         }
     }
     set_threads(2);
+    // Plans are kept: of this program, and for other data too.
+    for n in 0..3 {
+        let program = &program.on_other_data(n);
+        let want = values(program, Mode::Anew, 1);
+        let got = values(program, Mode::Lazy, 2);
+        want.same(&got, program).map_err(|e| format!("with a kept plan, on data {n}: {e}"))?;
+    }
     Ok(())
 }
 
@@ -96,6 +103,28 @@ fn every_way_of_running_gives_the_same_bits() {
     let live = memory_stats().live;
     for_programs(Taste { tame: false, large: false, smooth: false }, 0, 60, &|p, _| ways(p));
     assert_eq!(memory_stats().live, live, "memory that nobody holds is not given back");
+}
+
+#[test]
+fn plans_of_many_programs_do_not_mix() {
+    let _alone = alone();
+    let live = memory_stats().live;
+    let taste = Taste { tame: false, large: false, smooth: false };
+    let programs: Vec<Program> = (9_000_000..9_000_025).map(|seed| generate(seed, taste).program).collect();
+    let before = plan_cache_stats();
+    for round in 0..4 {
+        for (i, p) in programs.iter().enumerate() {
+            let p = &p.on_other_data(round + i % 2);
+            let (want, got) = (values(p, Mode::Anew, 1), values(p, Mode::Lazy, 1));
+            if let Err(e) = want.same(&got, p) {
+                panic!("round {round}: {e}\n{}", p.listing());
+            }
+        }
+    }
+    let after = plan_cache_stats();
+    assert!(after.hits - before.hits > 50 && after.evicted > before.evicted, "{after:?}");
+    set_threads(2);
+    assert_eq!(memory_stats().live, live, "kept plans hold no memory of tensors");
 }
 
 #[test]
@@ -138,6 +167,11 @@ fn gradients_do_not_depend_on_the_way_of_running() {
             }
         }
         set_threads(2);
+        for n in 0..2 {
+            let p = &p.on_other_data(n);
+            let (want, got) = (gradients(p, Mode::Anew, 1)?, gradients(p, Mode::Lazy, 2)?);
+            want.same(&got, p).map_err(|e| format!("gradients with a kept plan, on data {n}: {e}"))?;
+        }
         Ok(())
     };
     for_programs(Taste { tame: true, large: false, smooth: true }, 4_000_000, 60, &check);

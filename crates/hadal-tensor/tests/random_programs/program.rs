@@ -121,6 +121,23 @@ impl Program {
         }
     }
 
+    /// The same with other numbers: a graph of the same structure on other data.
+    pub fn on_other_data(&self, n: usize) -> Program {
+        let mut other = self.clone();
+        let half = 0.5f64.powi(n as i32);
+        for s in &mut other.steps {
+            match &mut s.spec {
+                // Indices stay within their bounds.
+                Spec::Leaf(_, _, data) if !data.is_empty() => data.rotate_left(n % data.len()),
+                Spec::Full(_, d, v) if d.is_float() => *v *= half,
+                Spec::BinaryScalar(_, Scalar::F(v)) => *v *= half,
+                Spec::Random(_, _, seed) => *seed += n as u64,
+                _ => {}
+            }
+        }
+        other
+    }
+
     pub fn listing(&self) -> String {
         let mut text = format!("seed {}\n", self.seed);
         for (i, s) in self.steps.iter().enumerate() {

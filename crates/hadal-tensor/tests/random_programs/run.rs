@@ -11,6 +11,8 @@ pub enum Mode {
     Lazy,
     Unfused,
     Eager,
+    /// Lazily, planned anew in every evaluation.
+    Anew,
 }
 
 fn within<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
@@ -18,6 +20,7 @@ fn within<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
         Mode::Lazy => f(),
         Mode::Unfused => unfused(f),
         Mode::Eager => eager(f),
+        Mode::Anew => without_plan_cache(f),
     }
 }
 

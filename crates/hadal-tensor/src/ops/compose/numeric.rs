@@ -74,7 +74,7 @@ impl Tensor {
                 return fail("clamp", ErrorKind::Shape, "shapes do not broadcast", &[self, b], "");
             }
         }
-        composed(|| binary(beyond, &Operand::from(self), &bound).where_(&bound, self))
+        composed(|| binary(beyond, Operand::from(self), bound.clone()).where_(&bound, self))
     }
 
     /// `self + weight·(end - self)`; `weight` is a number or a tensor.
