@@ -34,8 +34,8 @@ impl Backend for Cpu {
 }
 
 fn run<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
-    let out = attention::run_op(op, inputs, out)?;
     let out = glue::run_op(op, inputs, out)?;
+    let out = attention::run_op(op, inputs, out)?;
     let out = create::run_op(op, inputs, out)?;
     let out = movement::run_op(op, inputs, out)?;
     let out = index::run_op(op, inputs, out)?;

@@ -1,14 +1,14 @@
 //! Between the operations' arguments and the kernels that take plain slices and strides: matrix
 //! products, convolutions, pools.
 
-use crate::args::{Dense, dense, elements, input, internal, output, want_dtype, want_shape};
+use crate::args::{Dense, dense, elements, input, internal, output, want_dtype};
 use crate::backend::Ran;
 use crate::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
 use crate::pool::{self, max_pool_indices};
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Arg, ConvGeometry, Op, Out, PoolGeometry};
-use hadal_core::{DType, Layout, Result, dispatch_storage};
+use hadal_core::{DType, Layout, Result, Shape, dispatch_storage};
 use std::ops::ControlFlow::{Break, Continue};
 
 /// The operations of this file.
@@ -41,9 +41,14 @@ fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> 
         ));
     }
     let (m, n, k) = (*m, *n, *k);
-    let want = |tail: [usize; 2]| batch.iter().copied().chain(tail).collect::<Vec<_>>();
-    want_shape(op, "the right operand", &lb.shape, &want([k, n]))?;
-    want_shape(op, "the output", out.shape, &want([m, n]))?;
+    let wanted = |got: &Shape, tail: [usize; 2]| {
+        let (front, back) = got.dims().split_at(got.rank().saturating_sub(2));
+        front == batch && back == tail
+    };
+    if !wanted(&lb.shape, [k, n]) || !wanted(out.shape, [m, n]) {
+        let message = format!("a product of {} and {} into {}", la.shape, lb.shape, out.shape);
+        return Err(internal(op, message));
+    }
     if a.dtype == DType::Bool {
         // Truth values are stored as bytes; these casts check that every byte is one.
         let bad = |_| internal(op, "a bool is neither 0 nor 1");

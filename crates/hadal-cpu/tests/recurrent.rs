@@ -203,8 +203,8 @@ fn compare(rng: &mut Rng, r: &Recurrence, dtype: DType) {
         return;
     }
     let kept = Tensor::new(&[r.len()], dtype, &got);
-    let seen =
-        run(&Op::RecurrentOutput(r.clone().into()), &[&kept], dtype, &Shape::new(&[r.visible_len()])).unwrap();
+    let seen = run(&Op::RecurrentOutput(r.clone().into()), &[&kept], dtype, &Shape::new(&[r.visible_len()]))
+        .unwrap();
     assert_eq!(seen, [&got[r.outputs()], &got[r.last_cell()]].concat(), "output {what}");
 
     let cotangent = Tensor::strided(rng, &Shape::new(&[r.visible_len()]), dtype, small);
@@ -277,7 +277,8 @@ fn a_length_out_of_range_is_an_error() {
     };
     let (x, w) = (Tensor::new(&[2, 2, 1], DType::F32, &[0.0; 4]), Tensor::new(&[1, 1], DType::F32, &[0.0]));
     let l = Tensor::new(&[2], DType::I64, &[2.0, 3.0]);
-    let e = run(&Op::Recurrent(r.clone().into()), &[&x, &w, &l], DType::F32, &Shape::new(&[r.len()])).unwrap_err();
+    let e = run(&Op::Recurrent(r.clone().into()), &[&x, &w, &l], DType::F32, &Shape::new(&[r.len()]))
+        .unwrap_err();
     assert_eq!(
         e.to_string(),
         "rnn: sequence 1 has length 3, the longest possible is 2\n  \

@@ -229,7 +229,9 @@ impl Optimizer {
                         .help("the optimizer's state was loaded from another model"));
                 }
             }
-            updates.push((e, grad.detach(), rule, options));
+            // What is built from it below lets no gradient through anyway.
+            let grad = if grad.is_evaluated() { grad.clone() } else { grad.detach() };
+            updates.push((e, grad, rule, options));
         }
         self.steps += 1;
         let mut results: Vec<Tensor> = Vec::new();

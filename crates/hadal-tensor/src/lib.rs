@@ -7,6 +7,7 @@
 mod autodiff;
 mod backend;
 mod idmap;
+mod nodes;
 mod operand;
 mod ops;
 mod plan;
@@ -26,7 +27,7 @@ pub use hadal_cpu::ceiling::{Ceilings, measure as measure_ceilings};
 pub use hadal_cpu::conv::set_winograd;
 pub use hadal_cpu::simd::{Level as SimdLevel, level as simd_level};
 pub use hadal_cpu::threads::{set_threads, threads};
-pub use operand::{Dims, Operand, ShapeArg};
+pub use operand::{Dims, Operand, ShapeArg, Sizes};
 pub use ops::conv::{ConvOptions, Padding, Spatial};
 pub use ops::create::{Key, Nested};
 pub use ops::movement::PadMode;

@@ -2,6 +2,7 @@
 
 use crate::Tensor;
 use hadal_core::ops::Axes;
+use hadal_core::smallvec::{SmallVec, smallvec};
 use hadal_core::{DType, Error, ErrorKind, Scalar, Shape};
 
 /// The second operand of a binary operation: a tensor, or a number that adapts to the tensor's dtype.
@@ -54,6 +55,9 @@ pub(crate) fn result_type(operands: &[&Operand]) -> DType {
     combine(combine(dimensioned, zero_dim), number).unwrap_or(DType::F32)
 }
 
+/// Sizes or dimensions as they are given: perhaps negative.
+pub type Sizes = SmallVec<[isize; 4]>;
+
 /// Dimensions to reduce: one, several, or `..` for all. Negative ones count from the end.
 ///
 /// ```
@@ -65,10 +69,10 @@ pub(crate) fn result_type(operands: &[&Operand]) -> DType {
 /// ```
 pub trait Dims {
     /// The dimensions, or `None` for all.
-    fn dims(&self) -> Option<Vec<isize>>;
+    fn dims(&self) -> Option<Sizes>;
 }
 impl Dims for std::ops::RangeFull {
-    fn dims(&self) -> Option<Vec<isize>> {
+    fn dims(&self) -> Option<Sizes> {
         None
     }
 }
@@ -79,14 +83,20 @@ pub(crate) fn signed(n: impl TryInto<isize>) -> isize {
 
 macro_rules! dims_ints {
     ($($t:ty),*) => { $(
-        impl Dims for $t { fn dims(&self) -> Option<Vec<isize>> { Some(vec![signed(*self)]) } }
-        impl<const N: usize> Dims for [$t; N] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
-        impl Dims for &[$t] { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
-        impl Dims for Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
-        impl Dims for &Vec<$t> { fn dims(&self) -> Option<Vec<isize>> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for $t { fn dims(&self) -> Option<Sizes> { Some(smallvec![signed(*self)]) } }
+        impl<const N: usize> Dims for [$t; N] { fn dims(&self) -> Option<Sizes> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for &[$t] { fn dims(&self) -> Option<Sizes> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for Vec<$t> { fn dims(&self) -> Option<Sizes> { Some(self.iter().map(|&d| signed(d)).collect()) } }
+        impl Dims for &Vec<$t> { fn dims(&self) -> Option<Sizes> { Some(self.iter().map(|&d| signed(d)).collect()) } }
     )* };
 }
 dims_ints!(i32, isize, i64, usize);
+
+impl Dims for Sizes {
+    fn dims(&self) -> Option<Sizes> {
+        Some(self.clone())
+    }
+}
 
 /// The error for a dimension that is not there.
 pub(crate) fn dim_error(op: &'static str, t: &Tensor, dim: isize) -> Error {
@@ -137,26 +147,31 @@ pub(crate) fn resolve_dims(op: &'static str, t: &Tensor, dims: impl Dims) -> Res
 /// A shape to reshape to; one size may be -1, to be worked out.
 pub trait ShapeArg {
     /// The sizes.
-    fn sizes(&self) -> Vec<isize>;
+    fn sizes(&self) -> Sizes;
 }
 macro_rules! shape_arg {
     ($($t:ty),*) => { $(
-        impl ShapeArg for $t { fn sizes(&self) -> Vec<isize> { vec![signed(*self)] } }
-        impl<const N: usize> ShapeArg for [$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
-        impl<const N: usize> ShapeArg for &[$t; N] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
-        impl ShapeArg for &[$t] { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
-        impl ShapeArg for Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
-        impl ShapeArg for &Vec<$t> { fn sizes(&self) -> Vec<isize> { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for $t { fn sizes(&self) -> Sizes { smallvec![signed(*self)] } }
+        impl<const N: usize> ShapeArg for [$t; N] { fn sizes(&self) -> Sizes { self.iter().map(|&d| signed(d)).collect() } }
+        impl<const N: usize> ShapeArg for &[$t; N] { fn sizes(&self) -> Sizes { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for &[$t] { fn sizes(&self) -> Sizes { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for Vec<$t> { fn sizes(&self) -> Sizes { self.iter().map(|&d| signed(d)).collect() } }
+        impl ShapeArg for &Vec<$t> { fn sizes(&self) -> Sizes { self.iter().map(|&d| signed(d)).collect() } }
     )* };
 }
 shape_arg!(i32, isize, i64, usize);
+impl ShapeArg for Sizes {
+    fn sizes(&self) -> Sizes {
+        self.clone()
+    }
+}
 impl ShapeArg for () {
-    fn sizes(&self) -> Vec<isize> {
-        vec![]
+    fn sizes(&self) -> Sizes {
+        Sizes::new()
     }
 }
 impl ShapeArg for &Shape {
-    fn sizes(&self) -> Vec<isize> {
+    fn sizes(&self) -> Sizes {
         self.iter().map(|&d| signed(d)).collect()
     }
 }

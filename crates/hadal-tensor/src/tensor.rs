@@ -1,13 +1,13 @@
 //! `Tensor`: a cheap handle on a node of the lazily built graph.
 
+use crate::nodes::{Made, bury};
 use crate::plan;
 use crate::scope;
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Error, ErrorKind, Layout, Result, Shape, Strides, Tag};
-use std::cell::RefCell;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A multi-dimensional array, or the promise of one.
@@ -49,15 +49,15 @@ pub(crate) struct Node {
     pub location: &'static Location<'static>,
     pub region: Option<Arc<scope::Region>>,
     /// It had inputs through which gradients flow, and has forgotten them.
-    cut: AtomicBool,
+    pub cut: AtomicBool,
     /// Where the walk that last met it has put it.
-    mark: plan::Mark,
-    state: Mutex<State>,
+    pub mark: plan::Mark,
+    pub state: Mutex<State>,
 }
 
-struct State {
-    inputs: Inputs,
-    value: Option<Value>,
+pub(crate) struct State {
+    pub inputs: Inputs,
+    pub value: Option<Value>,
 }
 
 /// Computed data: a buffer, perhaps shared with views, and where in it the elements lie.
@@ -65,54 +65,6 @@ struct State {
 pub(crate) struct Value {
     pub buffer: Arc<Buffer>,
     pub layout: Layout,
-}
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-thread_local! {
-    /// Inputs of dropped nodes, waiting to be dropped in turn: a chain of a million nodes must not
-    /// recurse a million deep.
-    static GRAVEYARD: RefCell<Option<Vec<Inputs>>> = const { RefCell::new(None) };
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(|e| e.into_inner());
-        bury(std::mem::take(&mut state.inputs));
-    }
-}
-
-/// Drops node inputs without recursion.
-fn bury(inputs: Inputs) {
-    if inputs.is_empty() {
-        return;
-    }
-    // The thread-local is gone while a thread shuts down: then plain drops must do.
-    let first = GRAVEYARD.try_with(|g| match &mut *g.borrow_mut() {
-        Some(waiting) => {
-            waiting.push(inputs);
-            None
-        }
-        none => {
-            *none = Some(Vec::new());
-            Some(inputs)
-        }
-    });
-    let Ok(Some(mut next)) = first else { return };
-    loop {
-        drop(next);
-        let popped = GRAVEYARD.with_borrow_mut(|g| {
-            let n = g.as_mut().and_then(Vec::pop);
-            if n.is_none() {
-                *g = None;
-            }
-            n
-        });
-        match popped {
-            Some(n) => next = n,
-            None => return,
-        }
-    }
 }
 
 impl Node {
@@ -124,9 +76,6 @@ impl Node {
     }
     pub fn has_value(&self) -> bool {
         self.state().value.is_some()
-    }
-    pub fn mark(&self) -> &plan::Mark {
-        &self.mark
     }
     /// Calls `f` with the inputs.
     pub fn with_inputs(&self, f: impl FnOnce(&[Tensor])) {
@@ -212,20 +161,9 @@ impl Tensor {
         }
         let grad = scope::grad_enabled();
         let tracked = grad && inputs.iter().any(|t| t.0.tracked);
-        let t = Tensor(Arc::new(Node {
-            id: NEXT_ID.fetch_add(1, Relaxed),
-            op,
-            shape,
-            dtype,
-            tracked,
-            stop: !grad,
-            tag: origin.tag,
-            location: origin.location,
-            region: scope::region(),
-            cut: AtomicBool::new(false),
-            mark: plan::Mark::default(),
-            state: Mutex::new(State { inputs, value: None }),
-        }));
+        let (tag, location, region) = (origin.tag, origin.location, scope::region());
+        let stop = !grad;
+        let t = Made { op, shape, dtype, tracked, stop, tag, location, region, inputs, value: None }.node();
         if scope::eager_enabled()
             && let Err(e) = plan::evaluate(&[&t], &[])
         {
@@ -256,20 +194,9 @@ impl Tensor {
     }
 
     fn node(op: Op, shape: Shape, dtype: DType, value: Option<Value>, tracked: bool) -> Tensor {
-        Tensor(Arc::new(Node {
-            id: NEXT_ID.fetch_add(1, Relaxed),
-            op,
-            shape,
-            dtype,
-            tracked,
-            stop: false,
-            tag: None,
-            location: Location::caller(),
-            region: None,
-            cut: AtomicBool::new(false),
-            mark: plan::Mark::default(),
-            state: Mutex::new(State { inputs: Inputs::new(), value }),
-        }))
+        let (stop, tag, location, region) = (false, None, Location::caller(), None);
+        let inputs = Inputs::new();
+        Made { op, shape, dtype, tracked, stop, tag, location, region, inputs, value }.node()
     }
 
     /// A leaf with this value.
@@ -295,8 +222,7 @@ impl Tensor {
 
     fn rebuilt(&self, inputs: Inputs, tracked: bool, stop: bool) -> Tensor {
         let n = &*self.0;
-        Tensor(Arc::new(Node {
-            id: NEXT_ID.fetch_add(1, Relaxed),
+        Made {
             op: n.op.clone(),
             shape: n.shape.clone(),
             dtype: n.dtype,
@@ -305,10 +231,10 @@ impl Tensor {
             tag: n.tag.clone(),
             location: n.location,
             region: None,
-            cut: AtomicBool::new(false),
-            mark: plan::Mark::default(),
-            state: Mutex::new(State { inputs, value: None }),
-        }))
+            inputs,
+            value: None,
+        }
+        .node()
     }
 
     /// Sizes of the dimensions.

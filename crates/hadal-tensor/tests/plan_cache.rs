@@ -59,12 +59,12 @@ fn where_slices_begin_is_not_part_of_a_plan() {
         for at in 0..10 {
             let row = x.narrow(0, at, 3);
             assert_eq!(numbers(&(&row * 1.0)), [at as f32, at as f32 + 1.0, at as f32 + 2.0]);
-            // A view that is held: the next evaluation finds a leaf that begins elsewhere.
+            // It was held and so has its value: the next evaluation finds a leaf that begins elsewhere.
             assert_eq!(numbers(&row), [at as f32, at as f32 + 1.0, at as f32 + 2.0]);
             assert_eq!(row.sum(..).item::<f32>().unwrap(), 3.0 * at as f32 + 3.0);
         }
     });
-    assert_eq!((hits, misses), (27, 3));
+    assert_eq!((hits, misses), (18, 2));
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn the_oldest_plans_make_room() {
     assert_eq!(counted(|| numbers(&chain(99))).0, 1);
     assert_eq!(counted(|| numbers(&chain(1))).1, 1);
     // What is too large is never kept, and large ones make room for each other.
-    for n in [3000, 3001, 3002, 3003, 3004, 3005, 20_000] {
+    for n in (1000..1012).chain([20_000]) {
         assert_eq!(numbers(&chain(n)), [3.0 + n as f32]);
     }
-    assert!(plan_cache_stats().plans <= 5);
+    assert!(plan_cache_stats().plans <= 8);
     assert_eq!(counted(|| numbers(&chain(20_000))).1, 1);
 }
 

@@ -135,7 +135,8 @@ impl<'p> Worker<'p> {
                     let op = &plan.operands[operand as usize];
                     let at = self.memory.operands[operand as usize];
                     let place = self.place(reg);
-                    self.regs[reg as usize] = match op.lend(at, p, n, padded, place, plan.sizes[reg as usize]) {
+                    self.regs[reg as usize] = match op.lend(at, p, n, padded, place, plan.sizes[reg as usize])
+                    {
                         Some(lent) => {
                             if op.kind == Kind::Walk {
                                 self.ahead.note(lent, n * plan.sizes[reg as usize] as usize);

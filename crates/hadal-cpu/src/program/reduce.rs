@@ -78,7 +78,9 @@ pub(super) unsafe fn run(reduction: &Reduction, plan: &Plan, memory: &Memory, se
     if space.splits == 1 {
         let task = |g: usize| {
             // SAFETY: the caller's promise; groups of tiles are disjoint in elements and results.
-            unsafe { tiles(space, (plan, memory), reducers, share(space.all_tiles, space.groups, g), 0, None) }
+            unsafe {
+                tiles(space, (plan, memory), reducers, share(space.all_tiles, space.groups, g), 0, None)
+            }
         };
         parallel(space.groups, serial, &task);
         return Ok(());

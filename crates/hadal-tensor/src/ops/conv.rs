@@ -182,8 +182,12 @@ impl Tensor {
         match conv_geometry(self, weight, n, o) {
             Ok(geo) => {
                 let shape = geo.output_shape();
-                let y =
-                    Tensor::make(Op::Conv(geo.into()), smallvec![self.clone(), weight.clone()], shape, self.dtype());
+                let y = Tensor::make(
+                    Op::Conv(geo.into()),
+                    smallvec![self.clone(), weight.clone()],
+                    shape,
+                    self.dtype(),
+                );
                 add_channel_bias(op, y, bias, n)
             }
             Err(p) => self.conv_fail(op, weight, p),

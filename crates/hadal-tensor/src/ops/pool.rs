@@ -176,7 +176,8 @@ impl Tensor {
         };
         let shape = pooled_shape(self, &geo);
         let (planes, inside, outside) = (geo.planes, plane(&geo, |w| w.input), plane(&geo, |w| w.output));
-        let index = Tensor::make(Op::MaxPoolIndex(geo.into()), smallvec![self.detach()], shape.clone(), DType::I64);
+        let index =
+            Tensor::make(Op::MaxPoolIndex(geo.into()), smallvec![self.detach()], shape.clone(), DType::I64);
         let flat = self.reshape([planes, inside]);
         let values = flat.gather(1, &index.reshape([planes, outside]));
         (values.reshape(&shape), index)

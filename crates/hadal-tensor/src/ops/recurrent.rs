@@ -217,10 +217,16 @@ impl<'a> Recurrent<'a> {
             (None, compose::output(r, &compose::forward(r, &inputs)))
         } else {
             let wide = dtype.compute();
-            let packed = Tensor::make(Op::Recurrent(r.clone().into()), inputs.clone(), Shape::from([r.len()]), wide);
+            let packed =
+                Tensor::make(Op::Recurrent(r.clone().into()), inputs.clone(), Shape::from([r.len()]), wide);
             let visible = if r.keep {
                 inputs.insert(0, packed.clone());
-                Tensor::make(Op::RecurrentOutput(r.clone().into()), inputs, Shape::from([r.visible_len()]), wide)
+                Tensor::make(
+                    Op::RecurrentOutput(r.clone().into()),
+                    inputs,
+                    Shape::from([r.visible_len()]),
+                    wide,
+                )
             } else {
                 compose::output(r, &packed)
             };

@@ -26,6 +26,8 @@ pub struct Planned {
     pub schedule: Schedule,
     /// When it was last used, in evaluations.
     used: u64,
+    /// The hash of the plan that was used after it the last time.
+    next: u64,
 }
 
 struct Key {
@@ -66,6 +68,8 @@ struct Cache {
     plans: Vec<Box<Planned>>,
     nodes: usize,
     clock: u64,
+    /// The hash of the plan that was used last.
+    last: u64,
     stats: PlanCacheStats,
 }
 
@@ -75,6 +79,7 @@ thread_local! {
             plans: Vec::new(),
             nodes: 0,
             clock: 0,
+            last: 0,
             stats: PlanCacheStats { hits: 0, misses: 0, evicted: 0, plans: 0 },
         })
     };
@@ -115,27 +120,45 @@ pub fn without_plan_cache<R>(f: impl FnOnce() -> R) -> R {
 /// A plan of this graph, kept or (by `plan`) new; says whether it was kept.
 pub fn take(graph: &Graph, fuse: bool, plan: impl FnOnce() -> Schedule) -> (Box<Planned>, bool) {
     let kept = ENABLED.get() && graph.nodes.len() <= NODES / 4;
-    let hash = if kept { hash(graph, fuse) } else { 0 };
-    let found = CACHE.with_borrow_mut(|c| {
-        let same = |p: &Box<Planned>| p.hash == hash && p.key.is_of(graph, fuse);
-        let found = if kept { c.plans.iter().position(same) } else { None };
+    let (found, hash) = CACHE.with_borrow_mut(|c| {
+        let (found, hash) = if kept { c.find(graph, fuse) } else { (None, 0) };
         match found {
             Some(_) => c.stats.hits += 1,
             None => c.stats.misses += 1,
         }
-        found.map(|i| {
+        let found = found.map(|i| {
             let plan = c.plans.swap_remove(i);
             c.nodes -= plan.key.nodes.len();
             plan
-        })
+        });
+        (found, hash)
     });
     match found {
         Some(planned) => (planned, true),
         None => {
             let schedule = plan();
             let key = if kept { Key::of(graph, fuse) } else { Key { fuse, nodes: vec![], by_age: vec![] } };
-            (Box::new(Planned { hash, key, schedule, used: 0 }), false)
+            (Box::new(Planned { hash, key, schedule, used: 0, next: 0 }), false)
         }
+    }
+}
+
+impl Cache {
+    /// The place of the plan of this graph, and the hash that a new one would have.
+    fn find(&self, graph: &Graph, fuse: bool) -> (Option<usize>, u64) {
+        let with = |hash: u64| {
+            let same = |p: &Box<Planned>| p.hash == hash && p.key.is_of(graph, fuse);
+            self.plans.iter().position(same)
+        };
+        // Steps repeat: what came after the last plan then probably comes now, and needs no hash.
+        let next = self.plans.iter().find(|p| p.hash == self.last).map_or(0, |p| p.next);
+        if next != 0
+            && let Some(i) = with(next)
+        {
+            return (Some(i), next);
+        }
+        let hash = hash(graph, fuse);
+        (with(hash), hash)
     }
 }
 
@@ -147,6 +170,12 @@ pub fn put(mut planned: Box<Planned>) {
     let evicted = CACHE.with_borrow_mut(|c| {
         c.clock += 1;
         planned.used = c.clock;
+        let last = std::mem::replace(&mut c.last, planned.hash);
+        if let Some(last) = c.plans.iter_mut().find(|p| p.hash == last) {
+            last.next = planned.hash;
+        } else if last == planned.hash {
+            planned.next = last;
+        }
         c.nodes += planned.key.nodes.len();
         c.plans.push(planned);
         let mut evicted = Vec::new();

@@ -39,7 +39,8 @@ pub fn rematerialise(graph: &mut Graph, stages: &[u32]) -> bool {
             }
             node.inputs[k] = *copies.entry(key(j, stages[i])).or_insert_with(|| {
                 let source = &new[original as usize];
-                let copy = PlanNode { uses: 0, keep: false, release: false, retained: false, ..source.clone() };
+                let copy =
+                    PlanNode { uses: 0, keep: false, release: false, retained: false, ..source.clone() };
                 new.push(copy);
                 new.len() as u32 - 1
             });

@@ -28,15 +28,15 @@ impl Walk {
     }
     /// Whether the walk has not met this node.
     pub fn is_new(&self, t: &Tensor) -> bool {
-        t.0.mark().walk.load(Relaxed) != self.number
+        t.0.mark.walk.load(Relaxed) != self.number
     }
     /// Numbers a node.
     pub fn number(&self, t: &Tensor, number: u32) {
-        t.0.mark().walk.store(self.number, Relaxed);
-        t.0.mark().number.store(number, Relaxed);
+        t.0.mark.walk.store(self.number, Relaxed);
+        t.0.mark.number.store(number, Relaxed);
     }
     /// The number of a node that the walk has met.
     pub fn number_of(&self, t: &Tensor) -> Option<u32> {
-        (!self.is_new(t)).then(|| t.0.mark().number.load(Relaxed))
+        (!self.is_new(t)).then(|| t.0.mark.number.load(Relaxed))
     }
 }

@@ -2,7 +2,8 @@
 
 use super::case::Case;
 use hadal_tensor::{
-    ConvOptions, DType, Dims, Operand, PadMode, Padding, PoolOptions, Scalar, Slice, Spatial, Tensor, einsum,
+    ConvOptions, DType, Dims, Operand, PadMode, Padding, PoolOptions, Scalar, Sizes, Slice, Spatial, Tensor,
+    einsum,
 };
 
 macro_rules! by_name {
@@ -15,8 +16,8 @@ macro_rules! binary_by_name {
 /// Dimensions to reduce, from a case.
 struct Over(Option<Vec<isize>>);
 impl Dims for Over {
-    fn dims(&self) -> Option<Vec<isize>> {
-        self.0.clone()
+    fn dims(&self) -> Option<Sizes> {
+        self.0.clone().map(Sizes::from_vec)
     }
 }
 

@@ -128,7 +128,10 @@ impl Program {
         for s in &mut other.steps {
             match &mut s.spec {
                 // Indices stay within their bounds.
-                Spec::Leaf(_, _, data) if !data.is_empty() => data.rotate_left(n % data.len()),
+                Spec::Leaf(_, _, data) if !data.is_empty() => {
+                    let by = n % data.len();
+                    data.rotate_left(by);
+                }
                 Spec::Full(_, d, v) if d.is_float() => *v *= half,
                 Spec::BinaryScalar(_, Scalar::F(v)) => *v *= half,
                 Spec::Random(_, _, seed) => *seed += n as u64,

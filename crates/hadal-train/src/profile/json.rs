@@ -13,7 +13,7 @@ impl Report {
             "title": self.title,
             "steps": self.steps,
             "evaluations": self.profile.evaluations.len(),
-            "plans_reused": self.profile.evaluations.iter().filter(|e| e.reused).count(),
+            "plans_reused": self.plans_reused(),
             "time_ns": {
                 "total": ns(t.total()),
                 "work": ns(t.work),

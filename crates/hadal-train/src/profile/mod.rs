@@ -163,6 +163,11 @@ impl Report {
         if total > 0.0 { part.as_secs_f64() / total } else { 0.0 }
     }
 
+    /// Evaluations that used the plan of an earlier one.
+    fn plans_reused(&self) -> usize {
+        self.profile.evaluations.iter().filter(|e| e.reused).count()
+    }
+
     /// `lenet: 20 steps of 1.234 ms on 2 threads`.
     fn headline(&self) -> String {
         let (n, ms, threads) = (self.steps, self.ms(self.times.total()), self.ceilings.threads);

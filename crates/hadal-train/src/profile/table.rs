@@ -31,7 +31,7 @@ impl Report {
     /// machine. Text for people; [`json`](Report::json) is for programs.
     pub fn table(&self) -> String {
         let columns: Vec<usize> = (0..FULL.len()).collect();
-        let mut out = format!("{}\n{}\n", self.headline(), self.machine());
+        let mut out = format!("{}\n{}\n{}\n", self.headline(), self.machine(), self.plans());
         for (title, rows) in [("operation", self.by_operation()), ("module", self.by_layer())] {
             out.push_str(&format!("\nBy {title}\n\n"));
             out.push_str(&self.lines(title, &rows, &columns, usize::MAX));
@@ -50,6 +50,12 @@ impl Report {
         let head: Vec<String> =
             [self.headline(), self.machine()].iter().map(|l| cut(l, width) + "\n").collect();
         format!("{}\n{}", head.concat(), self.lines("operation", &all, NARROW, width))
+    }
+
+    /// How often planning was spared.
+    fn plans(&self) -> String {
+        let all = self.profile.evaluations.len();
+        format!("plans: {} of {all} evaluations used a kept one", self.plans_reused())
     }
 
     /// The ceilings in a line.

@@ -56,6 +56,7 @@ fn made() -> Profile {
         time: us(time),
         nodes,
         work,
+        reused: start > 100,
     };
     Profile {
         work: work.to_vec(),
@@ -134,6 +135,7 @@ fn the_tables() {
     let expected = "\
 made <up>: 2 steps of 0.500 ms on 2 threads
 Z80: 100 GFLOP/s, 10.0 GB/s from memory, 40 GB/s from second-level caches
+plans: 1 of 2 evaluations used a kept one
 
 By operation
 
@@ -144,7 +146,7 @@ By operation
         s.lines().filter(|l| !l.contains('─') && !l.trim().is_empty()).map(words).collect()
     };
     let lines = squeeze(&table);
-    assert_eq!(lines[..4], squeeze(expected));
+    assert_eq!(lines[..5], squeeze(expected));
     let rows = "\
 0.125 25.0 % 1.50 5.50M 40.2k 44.0 0.32 44 % matmul
 0.010 2.0 % 0.50 5.00k 50.0k 0.50 5.00 50 % add+relu
@@ -168,7 +170,7 @@ ms share calls FLOPs bytes GFLOP/s GB/s ceiling module
 ";
     let expected = squeeze(rows);
     for (i, row) in expected.iter().enumerate() {
-        assert_eq!(&lines[4 + i], row, "row {i} of:\n{table}");
+        assert_eq!(&lines[5 + i], row, "row {i} of:\n{table}");
     }
     // Columns line up, and modules are indented.
     let at = |text: &str, needle: &str| {
@@ -207,6 +209,7 @@ fn json_has_all_steps() {
     let parts = ["work", "planning", "between_operations", "outside_evaluations"];
     assert_eq!(parts.map(|p| j["time_ns"][p].as_u64().unwrap()), [300_000, 30_000, 50_000, 620_000]);
     assert_eq!((&j["steps"], &j["peak_memory_bytes"]), (&2.into(), &3_000_000.into()));
+    assert_eq!((&j["evaluations"], &j["plans_reused"]), (&2.into(), &1.into()));
     let m = &j["operations"][0];
     assert_eq!((&m["name"], &m["calls"], &m["flops"]), (&"matmul".into(), &3.into(), &11_000_000.into()));
     assert_eq!(m["share"], 0.25);
