@@ -37,8 +37,7 @@ pub trait Backward {
 impl Backward for Tensor {
     fn backward<M: Module + ?Sized>(&self, model: &M) -> Result<Grads> {
         self.checked()?;
-        crate::module::complete(model, "backward")?;
-        let params: Vec<(String, Param)> = model.parameters();
+        let params = crate::module::complete_parameters(model, "backward")?;
         if self.numel() != 1 {
             return Err(Error::new(ErrorKind::Shape, "backward", "the loss has several elements")
                 .operand(self.shape(), self.dtype())

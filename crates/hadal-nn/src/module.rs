@@ -28,13 +28,7 @@ pub trait Module {
     fn parameters(&self) -> Vec<(String, Param)> {
         let mut found = Collect::default();
         Walk::run(self, &mut found);
-        let mut once: Vec<(String, Param)> = Vec::new();
-        for (name, p) in found.params {
-            if !once.iter().any(|(_, q)| q.same(&p)) {
-                once.push((name, p));
-            }
-        }
-        once
+        found.once()
     }
 
     /// All buffers (running statistics and the like) with their names.
@@ -262,6 +256,17 @@ struct Collect {
 }
 
 impl Collect {
+    /// The parameters, tied ones once under their first name.
+    fn once(self) -> Vec<(String, Param)> {
+        let mut once: Vec<(String, Param)> = Vec::new();
+        for (name, p) in self.params {
+            if !once.iter().any(|(_, q)| q.same(&p)) {
+                once.push((name, p));
+            }
+        }
+        once
+    }
+
     /// An error if a layer waits for its first input.
     fn complete(&self, op: &'static str) -> Result<()> {
         if self.uninitialized.is_empty() {
@@ -275,11 +280,15 @@ impl Collect {
     }
 }
 
-/// An error if a layer of the model waits for its first input.
-pub(crate) fn complete<M: Module + ?Sized>(model: &M, op: &'static str) -> Result<()> {
+/// All parameters, tied ones once; an error if a layer of the model waits for its first input.
+pub(crate) fn complete_parameters<M: Module + ?Sized>(
+    model: &M,
+    op: &'static str,
+) -> Result<Vec<(String, Param)>> {
     let mut found = Collect::default();
     Walk::run(model, &mut found);
-    found.complete(op)
+    found.complete(op)?;
+    Ok(found.once())
 }
 
 impl Visitor for Collect {

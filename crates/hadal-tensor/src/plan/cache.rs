@@ -65,7 +65,7 @@ pub struct PlanCacheStats {
 }
 
 struct Cache {
-    plans: Vec<Box<Planned>>,
+    plans: Vec<Planned>,
     nodes: usize,
     clock: u64,
     /// The hash of the plan that was used last.
@@ -118,7 +118,7 @@ pub fn without_plan_cache<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// A plan of this graph, kept or (by `plan`) new; says whether it was kept.
-pub fn take(graph: &Graph, fuse: bool, plan: impl FnOnce() -> Schedule) -> (Box<Planned>, bool) {
+pub fn take(graph: &Graph, fuse: bool, plan: impl FnOnce() -> Schedule) -> (Planned, bool) {
     let kept = ENABLED.get() && graph.nodes.len() <= NODES / 4;
     let (found, hash) = CACHE.with_borrow_mut(|c| {
         let (found, hash) = if kept { c.find(graph, fuse) } else { (None, 0) };
@@ -138,7 +138,7 @@ pub fn take(graph: &Graph, fuse: bool, plan: impl FnOnce() -> Schedule) -> (Box<
         None => {
             let schedule = plan();
             let key = if kept { Key::of(graph, fuse) } else { Key { fuse, nodes: vec![], by_age: vec![] } };
-            (Box::new(Planned { hash, key, schedule, used: 0, next: 0 }), false)
+            (Planned { hash, key, schedule, used: 0, next: 0 }, false)
         }
     }
 }
@@ -147,7 +147,7 @@ impl Cache {
     /// The place of the plan of this graph, and the hash that a new one would have.
     fn find(&self, graph: &Graph, fuse: bool) -> (Option<usize>, u64) {
         let with = |hash: u64| {
-            let same = |p: &Box<Planned>| p.hash == hash && p.key.is_of(graph, fuse);
+            let same = |p: &Planned| p.hash == hash && p.key.is_of(graph, fuse);
             self.plans.iter().position(same)
         };
         // Steps repeat: what came after the last plan then probably comes now, and needs no hash.
@@ -163,7 +163,7 @@ impl Cache {
 }
 
 /// Keeps a plan that has been used.
-pub fn put(mut planned: Box<Planned>) {
+pub fn put(mut planned: Planned) {
     if planned.key.nodes.is_empty() {
         return;
     }

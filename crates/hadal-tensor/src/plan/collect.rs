@@ -57,14 +57,21 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
         }
         while let Some((tensor, met)) = stack.pop() {
             let mut valued = false;
-            if !met {
+            let mut inputs: SmallVec<[u32; 3]> = SmallVec::new();
+            if met {
+                tensor.0.with_inputs(|all| inputs.extend(all.iter().filter_map(|i| walk.number_of(i))));
+            } else {
                 if !walk.is_new(&tensor) {
                     continue;
                 }
                 walk.number(&tensor, 0);
                 let at = stack.len();
-                valued = tensor.0.unless_valued(|inputs| {
-                    stack.extend(inputs.iter().rev().filter(|i| walk.is_new(i)).map(|i| (i.clone(), false)));
+                // Whether it has its value is asked once: another thread that computes may take it away.
+                valued = tensor.0.unless_valued(|all| {
+                    inputs.extend(all.iter().map_while(|i| walk.number_of(i)));
+                    if inputs.len() < all.len() {
+                        stack.extend(all.iter().rev().filter(|i| walk.is_new(i)).map(|i| (i.clone(), false)));
+                    }
                 });
                 if stack.len() > at {
                     // Behind its inputs.
@@ -72,7 +79,7 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
                     continue;
                 }
             }
-            finish(&mut nodes, tensor, valued, &walk);
+            finish(&mut nodes, tensor, valued, inputs, &walk);
         }
     }
     let released: SmallVec<[u64; 2]> = release.iter().map(|t| t.0.id).collect();
@@ -95,14 +102,14 @@ pub fn collect(roots: &[&Tensor], release: &[&Tensor]) -> Graph {
     Graph { nodes }
 }
 
-/// Numbers a node whose inputs are numbered.
-///
-/// Whether it had its value was asked once: another thread that computes may take values away meanwhile.
-fn finish(nodes: &mut Vec<PlanNode>, tensor: Tensor, valued: bool, walk: &Walk) {
-    let mut inputs: SmallVec<[u32; 3]> = SmallVec::new();
-    if !valued {
-        tensor.0.with_inputs(|all| inputs.extend(all.iter().filter_map(|i| walk.number_of(i))));
-    }
+/// Numbers a node whose inputs have these numbers.
+fn finish(
+    nodes: &mut Vec<PlanNode>,
+    tensor: Tensor,
+    valued: bool,
+    mut inputs: SmallVec<[u32; 3]>,
+    walk: &Walk,
+) {
     for &n in &inputs {
         nodes[n as usize].uses += 1;
     }
