@@ -68,7 +68,7 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         rule: "hashmap",
-        path: "crates/hadal-tensor/src/plan/collect.rs",
+        path: "crates/hadal-tensor/src/idmap.rs",
         text: "",
         reason: "looks nodes up by id and is never iterated; the order of nodes is that of a vector",
     },
