@@ -78,6 +78,8 @@ fn main() {
     gemm(h, "few rows", 32, 1024, 4096, false, false);
     gemm(h, "few rows", 64, 8192, 256, false, false);
     batched(h, 64, 128);
+    batched(h, 16, 128);
+    batched(h, 24, 96);
     batched(h, 512, 32);
     for m in [1, 4, 32, 128] {
         packed(h, m, 1024, 1024);

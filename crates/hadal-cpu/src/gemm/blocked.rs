@@ -1,5 +1,6 @@
 //! Products cut into blocks: packing, panels, tasks.
 
+use super::ahead::{self, Stretch};
 use super::driver::{Operand, Product, Ready, finish_map, k_block};
 use super::kernel::{MAX_MR, Tile};
 use super::pack::{pack_columns, pack_strip};
@@ -19,6 +20,8 @@ const PACK_COLUMNS: usize = 256;
 const SMALL_OPERAND: usize = 128 << 10;
 /// Bytes of an operand that is read in place, as it stays in the first-level cache.
 const TINY_OPERAND: usize = 24 << 10;
+/// Bytes of an operand that is read in place whatever its strides: the second-level cache holds it beside the rest.
+const NEAR_OPERAND: usize = 64 << 10;
 /// Bytes of a packed block of A or B: together well inside a share of the last-level cache.
 const BLOCK_BYTES: usize = 4 << 20;
 /// Rows of a task. Its part of A stays in the second-level cache while B's panels pass.
@@ -82,7 +85,7 @@ impl<T: Real> Plan<T> {
         let strip = p.k * nr * size <= TINY_OPERAND || b_bytes <= SMALL_OPERAND;
         let compact = p.b.step.unsigned_abs() * size <= 256;
         let direct_b =
-            p.b.lane == 1 && (p.m <= mr || b_bytes <= TINY_OPERAND || compact || (strips_apart && strip));
+            p.b.lane == 1 && (p.m <= mr || b_bytes <= NEAR_OPERAND || compact || (strips_apart && strip));
         let panels = p.n.div_ceil(nr);
         let right = if p.ready.is_some() {
             Right::Ready
@@ -258,10 +261,12 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
         let (mp, np) = (self.m.div_ceil(mr), self.n.div_ceil(nr));
         let own = self.plan.right == Right::Own;
         let mut mt = if own { mp } else { (TASK_ROWS / mr).max(1).min(mp) };
-        let mut nt = (TASK_COLUMNS / nr).max(1).min(np);
-        if parallel {
-            while mp.div_ceil(mt) * np.div_ceil(nt) < 4 * threads() && (mt > 1 && !own || nt > 1) {
-                let rows_first = !own && (nt == 1 || (mt > 1 && mt * mr >= nt * nr));
+        let mut nt = if own { np } else { (TASK_COLUMNS / nr).max(1).min(np) };
+        if parallel && own {
+            nt = np.div_ceil(4 * threads());
+        } else if parallel {
+            while mp.div_ceil(mt) * np.div_ceil(nt) < 4 * threads() && mt * nt > 1 {
+                let rows_first = nt == 1 || (mt > 1 && mt * mr >= nt * nr);
                 if rows_first { mt = mt.div_ceil(2) } else { nt = nt.div_ceil(2) }
             }
         }
@@ -279,6 +284,34 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
     }
 
     unsafe fn task(&self, rows: Range<usize>, cols: Range<usize>) {
+        // A task that packs its own columns takes some at a time.
+        let own = self.plan.right == Right::Own;
+        let bytes = self.plan.nr * self.plan.kc * size_of::<T>();
+        let few = (ahead::MOST / bytes).clamp(1, (TASK_COLUMNS / self.plan.nr).max(1));
+        let each = if own { few } else { cols.len() };
+        for j in cols.clone().step_by(each) {
+            let end = (j + each).min(cols.end);
+            let then = if own { end..(end + each).min(cols.end) } else { end..end };
+            // SAFETY: the task's own part of C.
+            unsafe { self.part(rows.clone(), j..end, then) }
+        }
+    }
+
+    /// What is packed for some panels and a block of k.
+    fn wanted(&self, panels: &Range<usize>, (p0, k): (usize, usize)) -> Stretch {
+        let (from, to) = (panels.start * self.plan.nr, (panels.end * self.plan.nr).min(self.n));
+        let (first, steps) = (p0 * self.plan.set.unit, k * self.plan.set.unit);
+        let lanes = to.saturating_sub(from);
+        // Only rows: strips of columns far apart would throw each other out of the cache (measured).
+        if lanes == 0 || first >= self.p.k || self.p.b.lane != 1 {
+            return Stretch::NONE;
+        }
+        Stretch::of(self.p.b.from(self.j0 + from, first), lanes, steps.min(self.p.k - first))
+    }
+
+    /// Part of a task: its rows, and columns of which all panels are packed together. `then` are those that
+    /// come next.
+    unsafe fn part(&self, rows: Range<usize>, cols: Range<usize>, then: Range<usize>) {
         let (p, plan) = (self.p, self.plan);
         let (mr, nr) = (plan.shape.mr, plan.nr);
         let (row0, row1) = (self.i0 + rows.start * mr, self.i0 + (rows.end * mr).min(self.m));
@@ -315,8 +348,15 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
                     _ => (self.right(p0).cast_const(), self.first_packed()),
                 }
             };
+            let next = if plan.right != Right::Own {
+                Stretch::NONE
+            } else if index + 1 < self.depth() {
+                self.wanted(&cols, self.steps(index + 1))
+            } else {
+                self.wanted(&then, self.steps(0))
+            };
             // SAFETY: the task's tiles.
-            unsafe { self.tiles(rows.clone(), cols.clone(), (p0, k), (b, first), (c, c_row)) }
+            unsafe { self.tiles(rows.clone(), cols.clone(), (p0, k), (b, first), (c, c_row), next) }
         }
         if self.g0 + self.len < plan.steps {
             return;
@@ -334,7 +374,7 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
     }
 
     /// The tiles of a task for one block of k. `b` is where panel `first` lies packed; those before it
-    /// are read in place. `c` is where the task's first tile goes.
+    /// are read in place. `c` is where the task's first tile goes, `next` what the task packs after this.
     unsafe fn tiles(
         &self,
         rows: Range<usize>,
@@ -342,10 +382,13 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
         (p0, k): (usize, usize),
         (b, first): (*const T, usize),
         (c, c_row): (*mut T, usize),
+        next: Stretch,
     ) {
         let (p, plan, ks) = (self.p, self.plan, self.plan.set.ks);
         let (mr, nr) = (plan.shape.mr, plan.nr);
         let last = p0 + k == plan.steps;
+        let (index, mp, np) = ((p0 - self.g0) / plan.kc, self.m.div_ceil(mr), self.n.div_ceil(nr));
+        let ahead = p.ahead.any();
         let mut a_off = [0isize; MAX_MR];
         for (i, o) in a_off.iter_mut().enumerate() {
             *o = i as isize * p.a.lane;
@@ -375,6 +418,11 @@ impl<S: Source<T>, T: Real> Block<'_, '_, S, T> {
                     t.bias_n = p.tail.bias_n.add(col);
                 }
                 for i in rows.clone() {
+                    let tile = (j - cols.start) * rows.len() + i - rows.start;
+                    next.fetch(tile, rows.len() * cols.len());
+                    if ahead {
+                        p.ahead.fetch(index * np * mp + j * mp + i, np * mp * self.depth());
+                    }
                     let row = self.i0 + i * mr;
                     let count = mr.min(self.m - i * mr);
                     t.c = c.add((i - rows.start) * mr * c_row + (j - cols.start) * nr);

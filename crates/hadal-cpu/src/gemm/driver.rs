@@ -5,6 +5,7 @@
 //! or not, small or large) only decides where and when that happens, so it reaches no result: an element
 //! depends on its row of A, its column of B and k.
 
+use super::ahead::Ahead;
 use super::real::{Real, Source};
 use super::tables::Set;
 use super::{RowMap, blocked, few, small};
@@ -44,6 +45,8 @@ pub(super) struct Product<'a, S, T: 'static> {
     pub b: Operand<S>,
     /// B packed beforehand.
     pub ready: Option<Ready<T>>,
+    /// What is multiplied next.
+    pub ahead: Ahead,
     pub c: *mut S,
     pub c_row: usize,
     pub accumulate: bool,
@@ -123,27 +126,62 @@ pub(super) unsafe fn finish_rows<S: Source<T>, T: Real>(
     col0: usize,
     cols: usize,
 ) {
-    let tail = &p.tail;
-    let adds = !tail.bias_m.is_null() || !tail.bias_n.is_null() || tail.relu;
-    for i in if adds { row0..row0 + rows } else { 0..0 } {
-        // SAFETY: the caller's promise; the biases have `m` and `n` values.
+    let adds = !p.tail.bias_m.is_null() || !p.tail.bias_n.is_null() || p.tail.relu;
+    let rows = row0..row0 + rows;
+    for i in if adds { rows.clone() } else { 0..0 } {
+        // SAFETY: the caller's promise.
         unsafe {
             let c = std::slice::from_raw_parts_mut(p.c.add(i * p.c_row + col0), cols);
-            let by_row = if tail.bias_m.is_null() { None } else { Some(*tail.bias_m.add(i)) };
             for (j, v) in c.iter_mut().enumerate() {
-                let mut sum: T = v.widen();
-                if let Some(b) = by_row {
-                    sum += b;
-                }
-                if !tail.bias_n.is_null() {
-                    sum += *tail.bias_n.add(col0 + j);
-                }
-                *v = S::narrow(if tail.relu && sum < T::ZERO { T::ZERO } else { sum });
+                *v = S::narrow(biased(p, i, col0 + j, v.widen()));
             }
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { finish_map(p, row0..row0 + rows, col0..col0 + cols) }
+    unsafe { finish_map(p, rows, col0..col0 + cols) }
+}
+
+/// Rounds sums, which lie in rows of `n`, into a part of C, and applies the whole tail.
+///
+/// # Safety
+/// As for [`finish_rows`]; `sums` is valid for the part.
+pub(super) unsafe fn round_rows<S: Source<T>, T: Real>(
+    p: &Product<'_, S, T>,
+    sums: *const T,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) {
+    for i in rows.clone() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let c = std::slice::from_raw_parts_mut(p.c.add(i * p.c_row + cols.start), cols.len());
+            let sums = std::slice::from_raw_parts(sums.add(i * p.n + cols.start), cols.len());
+            for (j, (v, &sum)) in c.iter_mut().zip(sums).enumerate() {
+                let sum = if p.accumulate { v.widen() + sum } else { sum };
+                *v = S::narrow(biased(p, i, cols.start + j, sum));
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { finish_map(p, rows, cols) }
+}
+
+/// A sum with its biases and activation.
+///
+/// # Safety
+/// `i` and `j` are below `m` and `n`.
+#[inline(always)]
+unsafe fn biased<S, T: Real>(p: &Product<'_, S, T>, i: usize, j: usize, mut sum: T) -> T {
+    // SAFETY: the biases have `m` and `n` values, or are null.
+    unsafe {
+        if !p.tail.bias_m.is_null() {
+            sum += *p.tail.bias_m.add(i);
+        }
+        if !p.tail.bias_n.is_null() {
+            sum += *p.tail.bias_n.add(j);
+        }
+    }
+    if p.tail.relu && sum < T::ZERO { T::ZERO } else { sum }
 }
 
 /// Calls the tail's `map` on a part of C.

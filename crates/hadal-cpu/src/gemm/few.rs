@@ -4,8 +4,9 @@
 //! Where the other operand's columns lie along k instead, each is multiplied with the few rows as a dot product,
 //! summed in the lanes of vectors: only so are they read at the speed of memory.
 
-use super::driver::{Operand, Product, SharedPtr, finish_rows, k_block};
+use super::driver::{Operand, Product, SharedPtr, finish_rows, k_block, round_rows};
 use super::real::{Real, Source};
+use super::small;
 use super::tables::Kernels;
 use super::vecmat::{MAX_ROWS, Rows};
 use crate::scratch::Scratch;
@@ -42,8 +43,12 @@ struct Stripes<'a, T: 'static> {
 /// # Safety
 /// As for [`super::driver::product`].
 pub(super) unsafe fn run<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -> bool {
-    if !S::SAME || p.ready.is_some() {
+    if p.ready.is_some() {
         return false;
+    }
+    if !S::SAME {
+        // SAFETY: the caller's promise.
+        return unsafe { pairs(p, parallel) };
     }
     let cast = |o: Operand<S>| Operand { ptr: o.ptr.cast::<T>(), lane: o.lane, step: o.step };
     let (a, b) = (cast(p.a), cast(p.b));
@@ -80,28 +85,60 @@ pub(super) unsafe fn run<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel:
         accumulate: p.accumulate,
         lifetime: std::marker::PhantomData,
     };
-    let share = if parallel { lanes.div_ceil(4 * threads()) } else { lanes };
-    let chunk = share.min(SUMS / count).next_multiple_of(TASK);
-    let stripes = SharedPtr(&stripes);
-    let task = |t: usize| {
-        let (j, n) = (t * chunk, chunk.min(lanes - t * chunk));
-        // SAFETY: operands are valid by the caller's promise; each task writes its own rows or columns of
-        // C.
-        unsafe {
-            stripes.get().run(j, n);
-            if by_rows { finish_rows(p, 0, p.m, j, n) } else { finish_rows(p, j, n, 0, p.n) }
-        }
-    };
-    let tasks = lanes.div_ceil(chunk);
-    if parallel {
-        parallel_for(tasks, &task)
-    } else {
-        (0..tasks).for_each(task)
+    stripes.tasks(lanes, parallel, |j, n| {
+        // SAFETY: the task's own rows or columns of C.
+        unsafe { if by_rows { finish_rows(p, 0, p.m, j, n) } else { finish_rows(p, j, n, 0, p.n) } }
+    });
+    true
+}
+
+/// Dot products of bf16 whose pairs lie on boundaries of pairs: summed beside C, and rounded.
+unsafe fn pairs<S: Source<T>, T: Real>(p: &Product<'_, S, T>, parallel: bool) -> bool {
+    let set = S::set();
+    let even = p.k.is_multiple_of(2) && p.a.lane % 2 == 0 && p.b.lane % 2 == 0;
+    let small = p.m.max(p.n).max(p.k) <= small::MOST;
+    if set.unit != 2 || small || p.m > MAX_DOT_ROWS || !even || p.a.step != 1 || p.b.step != 1 {
+        return false;
     }
+    let halved = |o: Operand<S>| Operand { ptr: o.ptr.cast::<T>(), lane: o.lane / 2, step: 1 };
+    let mut sums = Scratch::<T>::new(p.m * p.n);
+    let sums = SendPtr::new(sums.slice().as_mut_ptr());
+    let stripes = Stripes {
+        ks: set.ks,
+        dots: true,
+        short: halved(p.a),
+        count: p.m,
+        long: halved(p.b),
+        k: p.k / 2,
+        c: sums,
+        c_short: p.n,
+        c_long: 1,
+        accumulate: false,
+        lifetime: std::marker::PhantomData,
+    };
+    stripes.tasks(p.n, parallel, |j, n| {
+        // SAFETY: the task's own columns of the sums and of C.
+        unsafe { round_rows(p, sums.get(), 0..p.m, j..j + n) }
+    });
     true
 }
 
 impl<T: Real> Stripes<'_, T> {
+    /// All products, on several threads where that is wanted, each task ending with `finish(first lane, lanes)`.
+    fn tasks(&self, lanes: usize, parallel: bool, finish: impl Fn(usize, usize) + Sync) {
+        let share = if parallel { lanes.div_ceil(4 * threads()) } else { lanes };
+        let chunk = share.min(SUMS / self.count).next_multiple_of(TASK);
+        let this = SharedPtr(self);
+        let task = |t: usize| {
+            let (j, n) = (t * chunk, chunk.min(lanes - t * chunk));
+            // SAFETY: operands are valid by the promise of `run`; each task writes its own rows or columns of C.
+            unsafe { this.get().run(j, n) };
+            finish(j, n);
+        };
+        let tasks = lanes.div_ceil(chunk);
+        if parallel { parallel_for(tasks, &task) } else { (0..tasks).for_each(task) }
+    }
+
     /// The products of the long operand's lanes `j..j + n`.
     unsafe fn run(&self, j: usize, n: usize) {
         // SAFETY: the caller's promise.

@@ -95,7 +95,11 @@ pub(crate) unsafe fn kernel<V: Vector, const MODE: u8, const MR: usize, const NV
     // of k, B for NV vectors per step, C for MR rows of `cols` columns.
     unsafe {
         for i in 0..MR {
-            V::prefetch(t.c.add(i * t.c_row).cast_const());
+            let row = t.c.wrapping_add(i * t.c_row).cast_const();
+            V::prefetch(row);
+            if NV > 1 {
+                V::prefetch(row.wrapping_add(V::LANES));
+            }
         }
         let mut acc = [[V::zero(); NV]; MR];
         match MODE {

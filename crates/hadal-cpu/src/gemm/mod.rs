@@ -16,11 +16,12 @@
 //! on its row of A, its column of B and k: not on strides, on the other rows and columns, on a B packed before, on
 //! threads, nor, for f32 and f64, on whether vectors are those of AVX2 or AVX-512.
 //!
-//! There is one exception. f32 and f64 products of more than 64 in some dimension, with at most 8 rows and a B
+//! There is one exception. f32, f64 and bf16 products of more than 64 in some dimension, with at most 8 rows and a B
 //! whose columns are contiguous (or at most 8 columns and an A whose rows are), are dot products, which sum in the
 //! lanes of the machine's vectors. One order would need such operands turned over on the way, which was
 //! tried: rows of a weight `[out, in]` then came from memory at a quarter of the speed.
 
+mod ahead;
 mod blocked;
 mod driver;
 mod few;
@@ -44,6 +45,7 @@ pub use packed::{PackElement, PackedMatrix, matmul_packed};
 
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for, threads};
+use ahead::Ahead;
 use driver::{Product, Ready, SharedPtr, Tail};
 use hadal_core::Element;
 use half::{bf16, f16};
@@ -292,7 +294,9 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, ready: Option<Read
     let work = size * call.k.max(1);
     // Either each task takes whole matrices, or each matrix is shared.
     let by_matrix = call.count >= 4 * threads() || work < 1 << 17;
-    let each = if by_matrix { ((1 << 15) / work).clamp(1, call.count) } else { call.count };
+    // A task takes several matrices: it asks for the next while it multiplies one.
+    let few = call.count / (8 * threads());
+    let each = if by_matrix { ((1 << 15) / work).max(few).clamp(1, call.count) } else { call.count };
     let widened = |bias: &[S], buf: &mut Scratch<T>| -> *const T {
         let buf = &mut buf.slice()[..bias.len()];
         S::widen_into(bias, buf);
@@ -311,7 +315,8 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, ready: Option<Read
     let relu = call.epilogue.activation == Activation::Relu;
     let out = SendPtr::new(c.as_mut_ptr());
     let run = |task: usize| {
-        for index in task * each..((task + 1) * each).min(call.count) {
+        let end = ((task + 1) * each).min(call.count);
+        for index in task * each..end {
             let (a, b) = call.offsets(index);
             // SAFETY: matrix `index` of C is this task's alone; `matmul` has checked that both views
             // and the biases are valid for the product, and the borrows outlive it. With k == 0 the
@@ -336,6 +341,7 @@ fn multiply_floats<S: Source<T>, T: Real>(call: &Call<'_, S>, ready: Option<Read
                         step: call.b.row_stride,
                     },
                     ready,
+                    ahead: if index + 1 < end { Ahead::new(call, index + 1, out.get()) } else { Ahead::NONE },
                     c: c.as_mut_ptr(),
                     c_row: n,
                     accumulate: call.accumulate,

@@ -10,6 +10,7 @@ use super::kernel::{self, PACKED, Tile};
 use super::kernel_x86::AVX512_F32;
 use super::pack::pack_avx2_f32;
 use super::tables::{Kernels, family};
+use super::vecmat::{self, Rows};
 use crate::scratch::Scratch;
 use crate::vector::Vector;
 use half::bf16;
@@ -96,9 +97,15 @@ unsafe fn finish<V: Vector>(acc: *const V::Elem, mr: usize, nv: usize, t: &Tile<
     unsafe { kernel::finish::<V>(acc, mr, nv, t) }
 }
 
-/// Tiles of packed pairs. Everything else is that of f32 and not used.
+#[target_feature(enable = "avx512bf16,avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn dot(r: &Rows<f32>, b: *const f32, b_row: isize, c: *mut f32, c_row: usize, c_col: usize, n: usize) {
+    // SAFETY: as above.
+    unsafe { vecmat::dot::<Pairs>(r, b, b_row, c, c_row, c_col, n) }
+}
+
+/// Tiles of packed pairs, and dot products. Everything else is that of f32 and not used.
 pub(super) static AVX512_PAIRS: Kernels<f32> =
-    Kernels { packed: family!(tile, Pairs, PACKED, [12, 12, 8, 6]), narrow: None, ..AVX512_F32 };
+    Kernels { packed: family!(tile, Pairs, PACKED, [12, 12, 8, 6]), dot, narrow: None, ..AVX512_F32 };
 
 /// Packs `cols` lanes as panels of `nr`, the last of `rest` columns, two elements of k to a step.
 ///

@@ -144,6 +144,38 @@ impl Source<f32> for bf16 {
         let nan = (b >> 16) | 0x40;
         bf16::from_bits(if v.is_nan() { nan as u16 } else { rounded as u16 })
     }
+    fn widen_into(src: &[bf16], dst: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx2 {
+            // SAFETY: this level includes AVX2.
+            return unsafe { wide_bf16::widen(src, dst) };
+        }
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = s.widen());
+    }
+    fn narrow_into(src: &[f32], dst: &mut [bf16]) {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx2 {
+            // SAFETY: this level includes AVX2.
+            return unsafe { wide_bf16::narrow(src, dst) };
+        }
+        dst.iter_mut().zip(src).for_each(|(d, &s)| *d = bf16::narrow(s));
+    }
+}
+
+/// The plain loops, compiled for wider vectors.
+#[cfg(target_arch = "x86_64")]
+mod wide_bf16 {
+    use super::{Source, bf16};
+
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn widen(src: &[bf16], dst: &mut [f32]) {
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = s.widen());
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn narrow(src: &[f32], dst: &mut [bf16]) {
+        dst.iter_mut().zip(src).for_each(|(d, &s)| *d = bf16::narrow(s));
+    }
 }
 
 impl Source<f32> for f16 {

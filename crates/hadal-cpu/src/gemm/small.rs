@@ -6,7 +6,7 @@ use super::real::{Real, Source};
 use crate::scratch::Scratch;
 
 /// Largest m, n and k. Below the length of a block of k, so each sum is one chain.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 /// Runs the product if it is one of these. Returns whether it was.
 ///
