@@ -43,6 +43,14 @@ def embeddings(r):
         if "padding_idx" in a:
             w[a["padding_idx"]] = 0
         r.case("embedding", lambda i, w, a=a: F.embedding(i, w, **a), {"input": x, "weight": w}, a, tag=tag)
+    # These change the table, which is a second output.
+    for tag, a in (("max_norm", {"max_norm": 1.0}), ("max_norm_1", {"max_norm": 0.7, "norm_type": 1.0}),
+                   ("max_norm_all", {"max_norm": 1.5, "norm_type": 3.0, "padding_idx": 3, "scale_grad_by_freq": True})):
+        def both(i, w, a=a):
+            y = F.embedding(i, w, **a)
+            return y, w.detach().clone()
+
+        r.case("embedding", both, {"input": x, "weight": randn(5, 3)}, a, tag=tag)
 
 
 def batch_norms(r):

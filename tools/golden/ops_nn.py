@@ -232,3 +232,18 @@ def pools(r):
     neg = -uniform(1, 2, 1, 1, 4, 4)
     a2 = {"kernel_size": [3, 3], "stride": [2, 2], "padding": [1, 1], "dilation": [1, 1], "ceil_mode": False}
     r.case("max_pool2d", lambda x: F.max_pool2d(x, **a2), {"input": neg}, a2, tag="all_negative_pad")
+    for n in (2, 3):
+        fn = getattr(F, f"avg_pool{n}d")
+        for c, inc in ((False, True), (True, False)):
+            d = {"kernel_size": [3] * n, "stride": [2] * n, "padding": [1] * n, "ceil_mode": c, "count_include_pad": inc,
+                 "divisor_override": 5}
+            r.case(f"avg_pool{n}d", lambda x, fn=fn, d=d: fn(x, **d), {"input": randn(*sizes[n])}, d, tag="divisor")
+    for n in (1, 2, 3):
+        pool, fn = getattr(F, f"max_pool{n}d"), getattr(F, f"max_unpool{n}d")
+        for k, s, p, out in ((2, 2, 0, None), (3, 3, 1, sizes[n][2:]), (2, 2, 0, sizes[n][2:])):
+            a = {"kernel_size": [k] * n, "stride": [s] * n, "padding": [p] * n}
+            shape = sizes[n] if out else (2, 2) + (4,) * n
+            y, at = pool(randn(*shape), **a, return_indices=True)
+            o = {"output_size": list(out)} if out else {}
+            r.case(f"max_unpool{n}d", lambda y, at, fn=fn, a={**a, **o}: fn(y, at, **a), {"input": y, "indices": at},
+                   {**a, **o}, tag="sized" if out else "")

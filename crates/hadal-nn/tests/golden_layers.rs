@@ -92,13 +92,25 @@ impl Case<'_> {
             .ceil_mode(args["ceil_mode"].as_bool().unwrap());
         self.run(layer, &Ctx::eval())
     }
+    fn max_unpool<const N: usize>(&self) -> Outcome {
+        let args = &self.case["args"];
+        let layer = MaxUnpool::<N>::new(numbers(&args["kernel_size"]))
+            .stride(numbers(&args["stride"]))
+            .padding(numbers(&args["padding"]));
+        let size = args["output_size"].as_array();
+        let size: Option<Vec<usize>> = size.map(|s| s.iter().map(|n| n.as_u64().unwrap() as usize).collect());
+        let x = self.input("input").unwrap().requires_grad();
+        let y = layer.forward(&x, &self.input("indices").unwrap(), size.as_deref(), &Ctx::eval());
+        Outcome { outputs: vec![y], inputs: vec![Some(x), None] }
+    }
     fn avg_pool<const N: usize>(&self) -> Outcome {
         let args = &self.case["args"];
         let layer = AvgPool::<N>::new(numbers(&args["kernel_size"]))
             .stride(numbers(&args["stride"]))
             .padding(numbers(&args["padding"]))
             .ceil_mode(args["ceil_mode"].as_bool().unwrap())
-            .count_include_pad(args["count_include_pad"].as_bool().unwrap());
+            .count_include_pad(args["count_include_pad"].as_bool().unwrap())
+            .divisor_override(args["divisor_override"].as_u64().map(|d| d as usize));
         self.run(layer, &Ctx::eval())
     }
     fn batch_norm<const N: usize>(&self) -> Outcome {
@@ -141,6 +153,9 @@ fn layer(c: &Case) -> Option<Outcome> {
         "max_pool1d" => c.max_pool::<1>(),
         "max_pool2d" => c.max_pool::<2>(),
         "max_pool3d" => c.max_pool::<3>(),
+        "max_unpool1d" => c.max_unpool::<1>(),
+        "max_unpool2d" => c.max_unpool::<2>(),
+        "max_unpool3d" => c.max_unpool::<3>(),
         "avg_pool1d" => c.avg_pool::<1>(),
         "avg_pool2d" => c.avg_pool::<2>(),
         "avg_pool3d" => c.avg_pool::<3>(),
@@ -199,6 +214,9 @@ fn layer(c: &Case) -> Option<Outcome> {
             if let Some(p) = args["padding_idx"].as_i64() {
                 layer = layer.padding_idx(p as isize);
             }
+            if let Some(longest) = args["max_norm"].as_f64() {
+                layer = layer.max_norm(longest).norm_type(args["norm_type"].as_f64().unwrap_or(2.0));
+            }
             c.run_with_input_as_it_is(layer)
         }
         "softmax" => c.run(Softmax::new(args["dim"].as_i64()? as isize), &eval),
@@ -245,8 +263,12 @@ impl Case<'_> {
             p.set(self.input(name).unwrap());
         }
         let y = layer.forward(&x, &Ctx::eval());
+        let mut outputs = vec![y];
+        if self.case["outputs"].as_array().unwrap().len() > 1 {
+            outputs.extend(params.iter().map(|(_, p)| p.get()));
+        }
         let inputs = self.names.iter().map(|n| params.iter().find(|(m, _)| m == n).map(|(_, p)| p.get()));
-        Outcome { outputs: vec![y], inputs: inputs.collect() }
+        Outcome { outputs, inputs: inputs.collect() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What changes while a model is used: parameters, and state such as running averages.
 
 use crate::Tensor;
-use hadal_core::{DType, Result, Shape};
+use hadal_core::{DType, Error, ErrorKind, Result, Shape};
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// A learnable tensor of a model.
@@ -37,6 +38,29 @@ impl Param {
     pub fn set(&self, tensor: Tensor) {
         let tensor = tensor.into_tracked();
         lock(&self.0.inner).tensor = tensor;
+    }
+    /// Gives the parameter the values of a tensor of its shape and dtype; evaluates. Other than after
+    /// [`set`](Param::set), it stays the same leaf: what was built on it before reads the new values, and
+    /// gradients by it reach it. (PyTorch's change of `param.data` in place.)
+    ///
+    /// # Errors
+    /// Another shape or dtype; any error of the computation. The parameter keeps its values then.
+    #[track_caller]
+    pub fn overwrite(&self, values: &Tensor) -> Result<()> {
+        let old = self.get();
+        if (old.shape(), old.dtype()) != (values.shape(), values.dtype()) {
+            let e = Error::new(
+                ErrorKind::Shape,
+                "overwrite",
+                "the values must have the parameter's shape and dtype",
+            )
+            .operand(old.shape(), old.dtype())
+            .operand(values.shape(), values.dtype());
+            return values.checked().and(Err(e.at(Location::caller(), crate::scope::current_tag())));
+        }
+        crate::eval(&[&old, values])?;
+        old.0.set_value(values.force()?);
+        Ok(())
     }
     /// Takes the tensor out, leaving a placeholder of no elements, so that its buffer can be
     /// overwritten. Put one back with [`set`](Param::set).

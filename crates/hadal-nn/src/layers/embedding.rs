@@ -25,6 +25,8 @@ pub struct Embedding {
     /// `[num_embeddings, embedding_dim]`.
     pub weight: Param,
     padding_idx: Option<usize>,
+    max_norm: Option<f64>,
+    norm_type: f64,
     scale_grad_by_freq: bool,
 }
 
@@ -43,7 +45,32 @@ impl Embedding {
     /// let words = Embedding::from_param(vectors);
     /// ```
     pub fn from_param(weight: Param) -> Embedding {
-        Embedding { tag: Tag::new("Embedding"), weight, padding_idx: None, scale_grad_by_freq: false }
+        Embedding {
+            tag: Tag::new("Embedding"),
+            weight,
+            padding_idx: None,
+            max_norm: None,
+            norm_type: 2.0,
+            scale_grad_by_freq: false,
+        }
+    }
+    /// The longest row: rows that are looked up and are longer are shortened to it, in the table, before
+    /// they are looked up. That is a change of the parameter through which no gradient flows, and it is
+    /// made at the call, in training and evaluation alike, as in PyTorch. None unless set.
+    ///
+    /// ```
+    /// use hadal_nn::{Ctx, Embedding, Forward, Param};
+    /// use hadal_tensor::Tensor;
+    /// let words = Embedding::from_param(Param::new(Tensor::new([[3.0f64, 4.0], [0.3, 0.4]]))).max_norm(1.0);
+    /// let y = words.forward(&Tensor::new([0i64, 1]), &Ctx::eval()).to_vec::<f64>().unwrap();
+    /// assert!((y[0] - 0.6).abs() < 1e-6 && y[2] == 0.3);
+    /// ```
+    pub fn max_norm(self, max_norm: impl Into<Option<f64>>) -> Embedding {
+        Embedding { max_norm: max_norm.into(), ..self }
+    }
+    /// The `p` of the norm that [`max_norm`](Embedding::max_norm) bounds, 2 unless set.
+    pub fn norm_type(self, p: f64) -> Embedding {
+        Embedding { norm_type: p, ..self }
     }
     /// Whether a row's gradient is divided by how often its index is in the input; false unless set.
     pub fn scale_grad_by_freq(self, scale: bool) -> Embedding {
@@ -78,6 +105,11 @@ impl Forward for Embedding {
             let message = format!("indices must be integers, not {}", x.dtype());
             return wrong(ErrorKind::DType, "Embedding", message, &[x], "cast them: .cast(DType::I64)");
         }
+        if let Some(longest) = self.max_norm
+            && let Err(bad) = self.shorten(x, &table, longest)
+        {
+            return bad;
+        }
         let mut rows = table.embedding(x);
         if self.scale_grad_by_freq {
             let share = no_grad(|| share_of_occurrences(x, &table).cast_like(&rows));
@@ -90,6 +122,32 @@ impl Forward for Embedding {
             Some(p) => x.ne(p).unsqueeze(-1).where_(&rows, rows.detach()),
             None => rows,
         }
+    }
+}
+
+impl Embedding {
+    /// Shortens the rows that `x` names and that are longer than `longest`.
+    #[track_caller]
+    fn shorten(&self, x: &Tensor, table: &Tensor, longest: f64) -> Result<(), Tensor> {
+        if !(longest >= 0.0 && self.norm_type > 0.0) {
+            let message = format!("a max_norm of {longest} with norm_type {}", self.norm_type);
+            let help = "max_norm is at least 0, norm_type above 0";
+            return Err(wrong(ErrorKind::Value, "Embedding", message, &[x, table], help));
+        }
+        if [x, table].iter().any(|t| t.is_poisoned()) {
+            return Ok(());
+        }
+        let shortened = no_grad(|| {
+            let flat = x.cast(DType::I64).reshape([-1]);
+            let rows = table.index_select(0, &flat);
+            let wide = rows.cast(rows.dtype().compute());
+            let norm = wide.norm_keepdim(self.norm_type, -1);
+            // PyTorch's guard against a division by 0.
+            let short = (&wide * (longest / (&norm + 1e-7))).cast_like(&rows);
+            let at = flat.unsqueeze(-1).expand(rows.shape());
+            table.scatter(0, &at, &norm.gt(longest).where_(&short, &rows))
+        });
+        self.weight.overwrite(&shortened).map_err(|e| Tensor::poison(e, table.shape(), table.dtype()))
     }
 }
 

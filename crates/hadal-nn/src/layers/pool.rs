@@ -88,11 +88,28 @@ impl<const N: usize> Pool<N, true> {
         self.options = self.options.dilation(dilation);
         self
     }
+    /// The pool, and where in its flattened plane (i64) each maximum was: for [`MaxUnpool`].
+    #[track_caller]
+    pub fn forward_with_indices(&self, x: &Tensor, cx: &Ctx) -> (Tensor, Tensor) {
+        let _layer = cx.enter(&self.tag);
+        let o = self.options.clone();
+        match N {
+            1 => x.max_pool1d_with_indices(o),
+            2 => x.max_pool2d_with_indices(o),
+            _ => x.max_pool3d_with_indices(o),
+        }
+    }
 }
 impl<const N: usize> Pool<N, false> {
     /// Whether the mean divides by the whole window, padding included; true unless set.
     pub fn count_include_pad(mut self, yes: bool) -> Self {
         self.options = self.options.count_include_pad(yes);
+        self
+    }
+    /// What the sum is divided by in place of the number of elements; `None`, which is the default, is that
+    /// number.
+    pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
+        self.options = self.options.divisor_override(divisor);
         self
     }
 }
@@ -109,6 +126,65 @@ impl<const N: usize, const MAX: bool> Forward for Pool<N, MAX> {
             (false, 1) => x.avg_pool1d(o),
             (false, 2) => x.avg_pool2d(o),
             (false, _) => x.avg_pool3d(o),
+        }
+    }
+}
+
+/// The elements of a [`MaxPool`]'s output put back to where they came from, zeros elsewhere.
+///
+/// Kernel, stride and padding are the pool's. Input `[n, c, ..]` or `[c, ..]` with `N` spatial dimensions;
+/// output spatial sizes `(size - 1)·stride - 2·padding + kernel`, or those given where several inputs of
+/// the pool give this one. Of several elements for one place the last counts.
+///
+/// ```
+/// use hadal_nn::{Ctx, MaxPool2d, MaxUnpool2d};
+/// use hadal_tensor::Tensor;
+/// let x = Tensor::new([[[[1.0f32, 2.0], [4.0, 3.0]]]]);
+/// let (y, places) = MaxPool2d::new(2).forward_with_indices(&x, &Ctx::eval());
+/// let back = MaxUnpool2d::new(2).forward(&y, &places, None, &Ctx::eval());
+/// assert_eq!(back.to_vec::<f32>().unwrap(), [0.0, 0.0, 4.0, 0.0]);
+/// ```
+#[derive(Module, Debug)]
+pub struct MaxUnpool<const N: usize> {
+    tag: Tag,
+    options: PoolOptions,
+}
+/// Over `[n, c, l]`. See [`MaxUnpool`].
+pub type MaxUnpool1d = MaxUnpool<1>;
+/// Over `[n, c, h, w]`. See [`MaxUnpool`].
+pub type MaxUnpool2d = MaxUnpool<2>;
+/// Over `[n, c, d, h, w]`. See [`MaxUnpool`].
+pub type MaxUnpool3d = MaxUnpool<3>;
+
+impl<const N: usize> MaxUnpool<N> {
+    const NAME: &'static str = match N {
+        1 => "MaxUnpool1d",
+        2 => "MaxUnpool2d",
+        _ => "MaxUnpool3d",
+    };
+    /// The reverse of a pool with this window. The stride is the window's size unless set.
+    pub fn new(kernel: impl Into<Spatial>) -> Self {
+        MaxUnpool { tag: Tag::new(Self::NAME), options: PoolOptions::new(kernel) }
+    }
+    /// The pool's distance of windows.
+    pub fn stride(mut self, stride: impl Into<Spatial>) -> Self {
+        self.options = self.options.stride(stride);
+        self
+    }
+    /// The pool's padding.
+    pub fn padding(mut self, padding: impl Into<Spatial>) -> Self {
+        self.options = self.options.padding(padding);
+        self
+    }
+    /// The elements at their places. `output_size` are the spatial sizes, where they are not the usual ones.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, indices: &Tensor, output_size: Option<&[usize]>, cx: &Ctx) -> Tensor {
+        let _layer = cx.enter(&self.tag);
+        let o = self.options.clone();
+        match N {
+            1 => x.max_unpool1d(indices, o, output_size),
+            2 => x.max_unpool2d(indices, o, output_size),
+            _ => x.max_unpool3d(indices, o, output_size),
         }
     }
 }

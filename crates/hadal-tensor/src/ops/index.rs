@@ -126,6 +126,13 @@ impl Tensor {
     /// Whole slices along `dim` at the positions of a 1-d index, in its order.
     #[track_caller]
     pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
+        // One position may be given 0-d, and a 0-d tensor has one.
+        if index.rank() == 0 && index.dtype().is_int() {
+            return self.index_select(dim, &index.reshape([1]));
+        }
+        if self.is_only_dim(dim) && index.dims() == [1] {
+            return self.reshape([1]).index_select(0, index).reshape(());
+        }
         let (axis, index) = match self.check_index("index_select", dim, index) {
             Ok(ok) => ok,
             Err(t) => return t,

@@ -53,7 +53,10 @@ impl Tensor {
                 let e =
                     Error::new(ErrorKind::Shape, "cat", format!("sizes other than dimension {axis} differ"))
                         .operand(first.shape(), first.dtype())
-                        .operand(t.shape(), t.dtype());
+                        .operand(t.shape(), t.dtype())
+                        .help(
+                            "tensors are joined along one dimension; leave out empty ones of another shape",
+                        );
                 return Tensor::poison(e, first.shape(), first.dtype());
             }
             shape[axis] = shape[axis].saturating_add(t.dims()[axis]);
@@ -118,12 +121,12 @@ impl Tensor {
         }
     }
 
-    /// Pieces of these sizes along `dim`, which must add up.
+    /// Pieces of these sizes along `dim`, which must add up. An error poisons as many pieces.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Tensor> {
         let axis = match resolve_dim("split", self, dim) {
             Ok(a) => a,
-            Err(e) => return vec![self.fail(e, self.dtype())],
+            Err(e) => return self.bad_pieces(sizes.len(), e),
         };
         let sum = sizes.iter().try_fold(0usize, |s, &n| s.checked_add(n));
         if sum != Some(self.dims()[axis]) {
@@ -133,7 +136,7 @@ impl Tensor {
                 format!("{sizes:?} do not add up to {}", self.dims()[axis]),
             )
             .operand(self.shape(), self.dtype());
-            return vec![self.fail(e, self.dtype())];
+            return self.bad_pieces(sizes.len(), e);
         }
         let mut at = 0;
         let pieces = sizes.iter().map(|&n| {
@@ -143,7 +146,14 @@ impl Tensor {
         composed(|| pieces.collect())
     }
 
-    /// At most `chunks` pieces of equal size (the last may be smaller) along `dim`.
+    /// A poisoned tensor for each piece asked for, so that code that takes the list apart goes on.
+    #[track_caller]
+    fn bad_pieces(&self, count: usize, e: Error) -> Vec<Tensor> {
+        vec![self.fail(e, self.dtype()); count.clamp(1, 1024)]
+    }
+
+    /// At most `chunks` pieces of equal size (the last may be smaller) along `dim`; of an empty dimension
+    /// as many empty ones. An error poisons as many pieces.
     #[track_caller]
     pub fn chunk(&self, chunks: usize, dim: isize) -> Vec<Tensor> {
         match resolve_dim("chunk", self, dim) {
@@ -151,8 +161,9 @@ impl Tensor {
                 let e = Error::new(ErrorKind::Value, "chunk", "0 pieces").operand(self.shape(), self.dtype());
                 vec![self.fail(e, self.dtype())]
             }
+            Ok(axis) if self.dims()[axis] == 0 && chunks <= MOST_PIECES => vec![self.clone(); chunks],
             Ok(axis) => self.split(self.dims()[axis].div_ceil(chunks).max(1), dim),
-            Err(e) => vec![self.fail(e, self.dtype())],
+            Err(e) => self.bad_pieces(chunks, e),
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::Tensor;
 use crate::ops::conv::{LARGEST, Spatial};
 use crate::scope::composed;
-use crate::tensor::too_large;
+use crate::tensor::{possible, too_large};
 use hadal_core::ops::{Op, PoolGeometry, Window};
 use hadal_core::smallvec::smallvec;
 use hadal_core::{DType, Error, ErrorKind, Shape};
@@ -30,6 +30,8 @@ pub struct PoolOptions {
     pub ceil_mode: bool,
     /// Whether averages divide by the whole window, padding included.
     pub count_include_pad: bool,
+    /// What averages divide by in place of the number of elements.
+    pub divisor_override: Option<usize>,
 }
 impl PoolOptions {
     /// A pool of this window, with defaults.
@@ -41,6 +43,7 @@ impl PoolOptions {
             dilation: 1.into(),
             ceil_mode: false,
             count_include_pad: true,
+            divisor_override: None,
         }
     }
     /// Sets the stride.
@@ -63,6 +66,10 @@ impl PoolOptions {
     pub fn count_include_pad(self, yes: bool) -> Self {
         PoolOptions { count_include_pad: yes, ..self }
     }
+    /// What averages divide by in place of the number of elements; `None` is that number.
+    pub fn divisor_override(self, divisor: impl Into<Option<usize>>) -> Self {
+        PoolOptions { divisor_override: divisor.into(), ..self }
+    }
 }
 macro_rules! pool_from {
     ($($t:ty),*) => { $(impl From<$t> for PoolOptions { fn from(kernel: $t) -> Self { PoolOptions::new(kernel) } })* };
@@ -70,7 +77,7 @@ macro_rules! pool_from {
 pool_from!(usize, [usize; 1], [usize; 2], [usize; 3]);
 
 macro_rules! pool_methods {
-    ($($n:literal $max:ident $max_idx:ident $avg:ident $amax:ident $aavg:ident;)*) => { impl Tensor { $(
+    ($($n:literal $max:ident $max_idx:ident $unpool:ident $avg:ident $amax:ident $aavg:ident;)*) => { impl Tensor { $(
         #[doc = concat!("Largest of each window over the last ", $n, " dimension(s) of `[n, c, ..]` or `[c, ..]`. Takes a kernel size or [`PoolOptions`].")]
         #[track_caller]
         pub fn $max(&self, options: impl Into<PoolOptions>) -> Tensor {
@@ -80,6 +87,17 @@ macro_rules! pool_methods {
         #[track_caller]
         pub fn $max_idx(&self, options: impl Into<PoolOptions>) -> (Tensor, Tensor) {
             self.max_pool_nd(stringify!($max), $n, &options.into())
+        }
+        #[doc = concat!("The elements put back to the places of [`", stringify!($max_idx), "`](Tensor::", stringify!($max_idx), "), zeros elsewhere. The options are the pool's.")]
+        #[doc = ""]
+        #[doc = "The last sizes are `(size - 1)·stride - 2·padding + kernel`, or `output_size` where several inputs"]
+        #[doc = "of the pool give this one. Of several elements for one place the last counts."]
+        #[doc = ""]
+        #[doc = "# Errors"]
+        #[doc = "Indices of another shape; a size that the pool cannot have had; at evaluation, an index outside."]
+        #[track_caller]
+        pub fn $unpool(&self, indices: &Tensor, options: impl Into<PoolOptions>, output_size: Option<&[usize]>) -> Tensor {
+            self.max_unpool_nd(stringify!($unpool), $n, indices, &options.into(), output_size)
         }
         #[doc = concat!("Mean of each window over the last ", $n, " dimension(s) of `[n, c, ..]` or `[c, ..]`. Takes a kernel size or [`PoolOptions`].")]
         #[track_caller]
@@ -99,9 +117,9 @@ macro_rules! pool_methods {
     )* } };
 }
 pool_methods! {
-    1 max_pool1d max_pool1d_with_indices avg_pool1d adaptive_max_pool1d adaptive_avg_pool1d;
-    2 max_pool2d max_pool2d_with_indices avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d;
-    3 max_pool3d max_pool3d_with_indices avg_pool3d adaptive_max_pool3d adaptive_avg_pool3d;
+    1 max_pool1d max_pool1d_with_indices max_unpool1d avg_pool1d adaptive_max_pool1d adaptive_avg_pool1d;
+    2 max_pool2d max_pool2d_with_indices max_unpool2d avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d;
+    3 max_pool3d max_pool3d_with_indices max_unpool3d avg_pool3d adaptive_max_pool3d adaptive_avg_pool3d;
 }
 
 impl Tensor {
@@ -184,6 +202,81 @@ impl Tensor {
     }
 
     #[track_caller]
+    fn max_unpool_nd(
+        &self,
+        op: &'static str,
+        n: usize,
+        indices: &Tensor,
+        o: &PoolOptions,
+        output_size: Option<&[usize]>,
+    ) -> Tensor {
+        if let Some(bad) = [self, indices].into_iter().find(|t| t.is_poisoned()) {
+            return bad.clone();
+        }
+        if indices.shape() != self.shape() || !indices.dtype().is_int() {
+            let e = Error::new(ErrorKind::Shape, op, "the indices must be integers of the input's shape")
+                .operand(self.shape(), self.dtype())
+                .operand(indices.shape(), indices.dtype())
+                .help(format!("take them from {}_with_indices", op.replace("unpool", "pool")));
+            return self.fail(e, self.dtype());
+        }
+        let sizes = match self.unpooled_sizes(n, o, output_size) {
+            Ok(s) => s,
+            Err(m) => return self.pool_error(op, m),
+        };
+        let lead = &self.dims()[..self.rank() - n];
+        let shape: Shape = lead.iter().chain(&sizes).copied().collect();
+        if !possible(&shape, self.dtype()) {
+            return self.fail(too_large(op, &shape, self.dtype()), self.dtype());
+        }
+        let planes = lead.iter().product();
+        let inside = self.dims()[self.rank() - n..].iter().product();
+        let outside = sizes.iter().product();
+        composed(|| {
+            let [x, at] = [self, indices].map(|t| t.reshape([planes, inside]));
+            Tensor::zeros([planes, outside], self.dtype()).scatter(1, &at, &x).reshape(&shape)
+        })
+    }
+
+    /// The spatial sizes that a pool with these options made this tensor's of.
+    fn unpooled_sizes(
+        &self,
+        n: usize,
+        o: &PoolOptions,
+        given: Option<&[usize]>,
+    ) -> Result<Vec<usize>, String> {
+        if self.rank() != n + 1 && self.rank() != n + 2 {
+            return Err(format!("{} dimensions, not {} (or {} without a batch)", self.rank(), n + 2, n + 1));
+        }
+        let count = || format!("kernel, stride and padding take 1 or {n} numbers");
+        let kernel = o.kernel.resolve(n).ok_or_else(count)?;
+        let stride = o.stride.as_ref().unwrap_or(&o.kernel).resolve(n).ok_or_else(count)?;
+        let padding = o.padding.resolve(n).ok_or_else(count)?;
+        if given.is_some_and(|g| g.len() != n) {
+            return Err(format!("the output size takes {n} numbers"));
+        }
+        let mut sizes = Vec::with_capacity(n);
+        for (d, &have) in self.dims()[self.rank() - n..].iter().enumerate() {
+            if [kernel[d], stride[d], padding[d]].iter().any(|&v| v > LARGEST) || kernel[d] * stride[d] == 0 {
+                return Err(format!("kernel and stride are from 1 to {LARGEST}"));
+            }
+            let full = have.saturating_sub(1).saturating_mul(stride[d]).saturating_add(kernel[d]);
+            let Some(usual) = full.checked_sub(2 * padding[d]).filter(|&s| s > 0) else {
+                return Err(format!("padding {} leaves nothing of {full} outputs", padding[d]));
+            };
+            let size = given.map_or(usual, |g| g[d]);
+            if size.abs_diff(usual) >= stride[d] {
+                return Err(format!(
+                    "an output size of {size} along spatial dimension {d}, which must be within {} of {usual}",
+                    stride[d] - 1
+                ));
+            }
+            sizes.push(size);
+        }
+        Ok(sizes)
+    }
+
+    #[track_caller]
     fn avg_pool_nd(&self, op: &'static str, n: usize, o: &PoolOptions) -> Tensor {
         if self.is_poisoned() {
             return self.clone();
@@ -193,7 +286,13 @@ impl Tensor {
             Err(m) => return self.pool_error(op, m),
         };
         let shape = pooled_shape(self, &geo);
-        let scale = divisors(&geo, o, self.dtype());
+        if o.divisor_override == Some(0) {
+            return self.pool_error(op, "a divisor of 0".into());
+        }
+        let scale = match o.divisor_override {
+            Some(d) => Divisor::Same(d),
+            None => divisors(&geo, o, self.dtype()),
+        };
         let sum = Tensor::make(Op::SumPool(geo.into()), smallvec![self.clone()], shape, self.dtype());
         match scale {
             Divisor::Same(count) => sum * (1.0 / count as f64),

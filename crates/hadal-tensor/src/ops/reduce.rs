@@ -194,31 +194,52 @@ impl Tensor {
         zero.where_(0.0, zero.where_(1.0, &var).sqrt())
     }
 
-    /// Position (i64) of the largest element along `dim`; the first of equals, NaN before all.
+    /// Position (i64) of the largest element along a dimension; the first of equals, NaN before all. Over
+    /// several dimensions or `..` it is the position in these dimensions flattened (row-major).
+    ///
+    /// ```
+    /// use hadal_tensor::Tensor;
+    /// let x = Tensor::new([[1i64, 5, 2], [7, 3, 4]]);
+    /// assert_eq!(x.argmax(1, false).to_vec::<i64>().unwrap(), [1, 0]);
+    /// assert_eq!(x.argmax(.., false).item::<i64>().unwrap(), 3);
+    /// ```
     #[track_caller]
-    pub fn argmax(&self, dim: isize, keepdim: bool) -> Tensor {
-        self.arg_reduce("argmax", true, dim, keepdim)
+    pub fn argmax(&self, dims: impl Dims, keepdim: bool) -> Tensor {
+        self.arg_reduce("argmax", true, dims, keepdim)
     }
-    /// Position (i64) of the smallest element along `dim`; the first of equals, NaN before all.
+    /// Position (i64) of the smallest element along a dimension or several; see [`argmax`](Tensor::argmax).
     #[track_caller]
-    pub fn argmin(&self, dim: isize, keepdim: bool) -> Tensor {
-        self.arg_reduce("argmin", false, dim, keepdim)
+    pub fn argmin(&self, dims: impl Dims, keepdim: bool) -> Tensor {
+        self.arg_reduce("argmin", false, dims, keepdim)
     }
     #[track_caller]
-    fn arg_reduce(&self, op: &'static str, max: bool, dim: isize, keepdim: bool) -> Tensor {
-        let x = if self.rank() == 0 { self.reshape([1]) } else { self.clone() };
-        let axis = match resolve_dim(op, &x, dim) {
+    fn arg_reduce(&self, op: &'static str, max: bool, dims: impl Dims, keepdim: bool) -> Tensor {
+        let axes = match resolve_dims(op, self, dims) {
             Ok(a) => a,
             Err(e) => return self.fail(e, DType::I64),
         };
-        if x.dims()[axis] == 0 {
-            let e = Error::new(ErrorKind::Shape, op, "nothing to choose from")
-                .operand(self.shape(), self.dtype());
+        let nothing = self.rank() > 0 && axes.is_empty();
+        if nothing || axes.iter().any(|&a| self.dims()[a] == 0) {
+            let message = if nothing { "no dimension is named" } else { "nothing to choose from" };
+            let e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
             return self.fail(e, DType::I64);
         }
-        let shape = x.dims().iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &d)| d).collect();
-        let out = Tensor::make(Op::ArgReduce { max, axis }, smallvec![x.clone()], shape, DType::I64);
-        if keepdim && self.rank() > 0 { out.unsqueeze(axis as isize) } else { out }
+        let kept: Axes = (0..self.rank()).filter(|d| !axes.contains(d)).collect();
+        let shape: Shape = kept.iter().map(|&d| self.dims()[d]).collect();
+        composed(|| {
+            let (x, axis) = match axes[..] {
+                [axis] => (self.clone(), axis),
+                _ => {
+                    // All reduced dimensions as one, the last.
+                    let order: Axes = kept.iter().chain(&axes).copied().collect();
+                    let mut dims = shape.dims().to_vec();
+                    dims.push(axes.iter().map(|&a| self.dims()[a]).product());
+                    (self.permute_axes(&order).reshape(dims), kept.len())
+                }
+            };
+            let out = Tensor::make(Op::ArgReduce { max, axis }, smallvec![x], shape, DType::I64);
+            if keepdim { out.keep_axes(self.shape(), &axes) } else { out }
+        })
     }
     /// Largest elements along `dim` and where they are; the gradient goes to those places.
     #[track_caller]

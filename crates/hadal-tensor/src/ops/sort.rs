@@ -19,26 +19,26 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn sort(&self, dim: isize, descending: bool) -> (Tensor, Tensor) {
-        let from = self.argsort(dim, descending);
+        let from = self.first_of_sort("sort", dim, descending, usize::MAX);
         (self.pick(dim, &from), from)
     }
 
     /// Where (i64) the elements in order along `dim` are to be found; see [`sort`](Tensor::sort).
     #[track_caller]
     pub fn argsort(&self, dim: isize, descending: bool) -> Tensor {
-        self.first_of_sort(dim, descending, usize::MAX)
+        self.first_of_sort("argsort", dim, descending, usize::MAX)
     }
 
     /// The `first` positions of an [`argsort`](Tensor::argsort), or all.
     #[track_caller]
-    fn first_of_sort(&self, dim: isize, descending: bool, first: usize) -> Tensor {
+    fn first_of_sort(&self, op: &'static str, dim: isize, descending: bool, first: usize) -> Tensor {
         if self.is_poisoned() {
             return self.clone();
         }
-        if self.rank() == 0 && (dim == 0 || dim == -1) {
+        if self.is_only_dim(dim) {
             return Tensor::zeros(Shape::default(), DType::I64);
         }
-        match resolve_dim("sort", self, dim) {
+        match resolve_dim(op, self, dim) {
             Ok(axis) => {
                 let mut shape = self.shape().clone();
                 shape[axis] = shape[axis].min(first);
@@ -55,7 +55,7 @@ impl Tensor {
     /// `k` is larger than the dimension.
     #[track_caller]
     pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Tensor, Tensor) {
-        let from = self.first_of_sort(dim, largest, k);
+        let from = self.first_of_sort("topk", dim, largest, k);
         if let Some(bad) = first_bad(&[&from]) {
             return (bad.clone(), bad);
         }

@@ -65,6 +65,11 @@ impl From<&Slice> for Slice {
 }
 
 impl Tensor {
+    /// Whether this is 0-d and `dim` the dimension that PyTorch lets one name then, 0 or -1.
+    pub(crate) fn is_only_dim(&self, dim: isize) -> bool {
+        self.rank() == 0 && (dim == 0 || dim == -1)
+    }
+
     /// A view node.
     #[track_caller]
     pub(crate) fn view_as(&self, op: Op, shape: Shape) -> Tensor {
@@ -87,7 +92,10 @@ impl Tensor {
                     "reshape",
                     format!("{} elements do not fit shape {want:?}", self.numel()),
                 )
-                .operand(self.shape(), self.dtype());
+                .operand(self.shape(), self.dtype())
+                .help(
+                    "the sizes multiply to the number of elements; one of them may be -1, to be worked out",
+                );
                 self.fail(e, self.dtype())
             }
         }
@@ -127,7 +135,8 @@ impl Tensor {
                 "permute",
                 format!("{want:?} is no reordering of {} dimensions", self.rank()),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("name every dimension once, in the order wanted");
             return self.fail(e, self.dtype());
         }
         self.permute_axes(&axes)
@@ -145,6 +154,9 @@ impl Tensor {
     /// Two dimensions exchanged.
     #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Tensor {
+        if self.is_only_dim(a) && self.is_only_dim(b) {
+            return self.clone();
+        }
         match (resolve_dim("transpose", self, a), resolve_dim("transpose", self, b)) {
             (Ok(a), Ok(b)) => {
                 let mut axes: Axes = (0..self.rank()).collect();
@@ -206,6 +218,9 @@ impl Tensor {
     /// Without dimension `dim`, if its size is 1.
     #[track_caller]
     pub fn squeeze(&self, dim: isize) -> Tensor {
+        if self.is_only_dim(dim) {
+            return self.clone();
+        }
         match resolve_dim("squeeze", self, dim) {
             Ok(d) if self.dims()[d] == 1 => {
                 let mut dims = self.dims().to_vec();
@@ -351,6 +366,9 @@ impl Tensor {
     /// a last dimension of length `size` is added.
     #[track_caller]
     pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Tensor {
+        if self.is_only_dim(dim) {
+            return self.reshape([1]).unfold(0, size, step).reshape([-1]);
+        }
         let d = match resolve_dim("unfold", self, dim) {
             Ok(d) => d,
             Err(e) => return self.fail(e, self.dtype()),

@@ -68,7 +68,13 @@ pub fn table(f: &Fixtures) {
     );
     row(|| x.index_select(1, &at(&[])), "OK");
     row(|| e.index_select(0, &at(&[0])), "index_select: index 0 at [0] is out of range for axis 0 of size 0");
-    row(|| z.index_select(0, &at(&[0])), "index_select: dimension 0 of a tensor with no dimensions");
+    row(|| z.index_select(0, &at(&[0])), "OK");
+    row(|| x.index_select(1, &Tensor::new(2i64)), "OK");
+    row(
+        || x.index_select(1, &Tensor::new(3i64)),
+        "index_select: index 3 at [0] is out of range for axis 1 of size 3",
+    );
+    row(|| z.index_select(1, &at(&[0])), "index_select: dimension 1 of a tensor with no dimensions");
     row(|| x.index_select(0, bad), "reshape: 4 elements do not fit shape [3]");
     row(
         || x.index_select(0, &Tensor::zeros([1 << 59], DType::I64)),

@@ -46,9 +46,12 @@ pub fn table(f: &Fixtures) {
     row(|| e.var(0, 1), "OK");
     row(|| x.argmax(2, true), "argmax: dimension 2 is out of range: -2 to 1 for this tensor");
     row(|| x.argmin(-3, false), "argmin: dimension -3 is out of range: -2 to 1 for this tensor");
+    row(|| x.argmax([0, 0], false), "argmax: dimension 0 is named twice");
+    row(|| x.argmax(Vec::<i32>::new(), false), "argmax: no dimension is named");
+    row(|| e.argmax(.., false), "argmax: nothing to choose from");
     row(|| e.argmax(0, false), "argmax: nothing to choose from");
     row(|| e.argmin(1, false), "OK");
-    row(|| z.argmax(1, false), "argmax: dimension 1 is out of range: -1 to 0 for this tensor");
+    row(|| z.argmax(1, false), "argmax: dimension 1 of a tensor with no dimensions");
     row(|| z.argmax(0, true), "OK");
     row(|| bad.argmax(0, true), POISON);
     row(|| x.max_with_indices(2), "argmax: dimension 2 is out of range: -2 to 1 for this tensor");
@@ -122,14 +125,14 @@ pub fn table(f: &Fixtures) {
     row(|| z.sort(0, false), "OK");
     row(|| e.sort(0, true), "OK");
     row(|| bad.sort(0, true), POISON);
-    row(|| x.argsort(-3, false), "sort: dimension -3 is out of range: -2 to 1 for this tensor");
+    row(|| x.argsort(-3, false), "argsort: dimension -3 is out of range: -2 to 1 for this tensor");
     row(
         || huge.reshape([-1]).argsort(0, false),
         "sort: no memory for 1125899906842624 elements of i64 (8388608.0 GiB)",
     );
     row(|| x.topk(4, 1, true), "topk: 4 elements of dimension 1, which has 3");
     row(|| x.topk(usize::MAX, 0, true), "topk: 18446744073709551615 elements of dimension 0, which has 2");
-    row(|| x.topk(1, 2, true), "sort: dimension 2 is out of range: -2 to 1 for this tensor");
+    row(|| x.topk(1, 2, true), "topk: dimension 2 is out of range: -2 to 1 for this tensor");
     row(|| x.topk(0, 0, true), "OK");
     row(|| z.topk(2, 0, true), "topk: 2 elements of dimension 0, which has 1");
     row(|| bad.topk(1, 0, true), POISON);

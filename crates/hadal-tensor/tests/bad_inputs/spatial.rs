@@ -182,6 +182,38 @@ pub fn table(f: &Fixtures) {
     row(|| img.max_pool2d_with_indices(9), "max_pool2d: a window of 9 in 8 elements (spatial dimension 0)");
     row(|| x.max_pool1d_with_indices(4), "max_pool1d: a window of 4 in 3 elements (spatial dimension 0)");
     row(|| img.max_pool3d_with_indices(4), "max_pool3d: a window of 4 in 3 elements (spatial dimension 0)");
+    let i = img.cast(DType::I64);
+    row(|| img.max_unpool2d(&i, 2, None), "OK");
+    row(|| img.max_unpool2d(&i, 2, Some(&[17, 15])), "OK");
+    row(
+        || img.max_unpool2d(&i, 2, Some(&[18, 16])),
+        "max_unpool2d: an output size of 18 along spatial dimension 0, which must be within 1 of 16",
+    );
+    row(|| img.max_unpool2d(&i, 2, Some(&[16])), "max_unpool2d: the output size takes 2 numbers");
+    row(|| img.max_unpool2d(img, 2, None), "max_unpool2d: the indices must be integers of the input's shape");
+    row(
+        || img.max_unpool2d(&i.select(0, 0), 2, None),
+        "max_unpool2d: the indices must be integers of the input's shape",
+    );
+    row(
+        || img.max_unpool2d(&i, [2, 2, 2], None),
+        "max_unpool2d: kernel, stride and padding take 1 or 2 numbers",
+    );
+    row(|| img.max_unpool2d(&i, 0, None), "max_unpool2d: kernel and stride are from 1 to 2147483647");
+    row(|| img.max_unpool2d(&i, MAX, None), "max_unpool2d: kernel and stride are from 1 to 2147483647");
+    row(|| img.max_unpool2d(&i, 1 << 30, None), "max_unpool2d: more elements than memory could ever hold");
+    row(
+        || img.max_unpool2d(&i, PoolOptions::new(2).padding(8), None),
+        "max_unpool2d: padding 8 leaves nothing of 16 outputs",
+    );
+    row(
+        || img.max_unpool2d(&(&i * 1000), 2, None),
+        "scatter: index 1000 at [0, 0] is out of range for axis 1 of size 256",
+    );
+    row(|| img.max_unpool1d(&i, 2, None), "max_unpool1d: 4 dimensions, not 3 (or 2 without a batch)");
+    row(|| img.max_unpool3d(&i, 2, Some(&[1])), "max_unpool3d: the output size takes 3 numbers");
+    row(|| bad.max_unpool2d(&i, 2, None), "reshape: 4 elements do not fit shape [3]");
+    row(|| img.avg_pool2d(PoolOptions::new(2).divisor_override(0)), "avg_pool2d: a divisor of 0");
     row(|| img.avg_pool2d(0), "avg_pool2d: kernel, stride and dilation must be at least 1");
     row(|| img.avg_pool2d(9), "avg_pool2d: a window of 9 in 8 elements (spatial dimension 0)");
     row(|| x.avg_pool1d(4), "avg_pool1d: a window of 4 in 3 elements (spatial dimension 0)");

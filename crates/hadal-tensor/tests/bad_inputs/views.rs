@@ -41,7 +41,8 @@ pub fn table(f: &Fixtures) {
         || x.transpose(MIN, 0),
         "transpose: dimension -9223372036854775808 is out of range: -2 to 1 for this tensor",
     );
-    row(|| z.transpose(0, 0), "transpose: dimension 0 of a tensor with no dimensions");
+    row(|| z.transpose(0, -1), "OK");
+    row(|| z.transpose(0, 1), "transpose: dimension 0 of a tensor with no dimensions");
     row(|| x.expand([3, 3]), "expand: cannot broadcast to [3, 3]");
     row(|| x.expand([3]), "expand: cannot broadcast to [3]");
     row(|| x.expand([-1, 2, 3]), "expand: cannot broadcast to [-1, 2, 3]");
@@ -59,7 +60,8 @@ pub fn table(f: &Fixtures) {
     row(|| x.expand_as(v), "expand: cannot broadcast to [4]");
     row(|| x.expand_as(bad), "reshape: 4 elements do not fit shape [3]");
     row(|| x.squeeze(2), "squeeze: dimension 2 is out of range: -2 to 1 for this tensor");
-    row(|| z.squeeze(0), "squeeze: dimension 0 of a tensor with no dimensions");
+    row(|| z.squeeze(-1), "OK");
+    row(|| z.squeeze(1), "squeeze: dimension 1 of a tensor with no dimensions");
     row(|| x.unsqueeze(3), "unsqueeze: a new dimension at 3 is out of range: -3 to 2 for this tensor");
     row(|| x.unsqueeze(-4), "unsqueeze: a new dimension at -4 is out of range: -3 to 2 for this tensor");
     row(
@@ -107,7 +109,9 @@ pub fn table(f: &Fixtures) {
         || x.unfold(1, usize::MAX, 1),
         "unfold: windows of 18446744073709551615 every 1 in dimension 1, which has 3 elements",
     );
-    row(|| z.unfold(0, 1, 1), "unfold: dimension 0 of a tensor with no dimensions");
+    row(|| z.unfold(0, 1, 1), "OK");
+    row(|| z.unfold(0, 2, 1), "unfold: windows of 2 every 1 in dimension 0, which has 1 elements");
+    row(|| z.unfold(1, 1, 1), "unfold: dimension 1 of a tensor with no dimensions");
     row(|| bad.unfold(0, 1, 1), "reshape: 4 elements do not fit shape [3]");
     row(|| huge.contiguous(), "contiguous: no memory for 1125899906842624 elements of u8 (1048576.0 GiB)");
 
@@ -142,6 +146,9 @@ pub fn table(f: &Fixtures) {
     row(|| x.split_sizes(&[1, 2], 0), "split: [1, 2] do not add up to 2");
     row(|| x.split_sizes(&[usize::MAX, 3], 0), "split: [18446744073709551615, 3] do not add up to 2");
     row(|| x.split_sizes(&[], 2), "split: dimension 2 is out of range: -2 to 1 for this tensor");
+    row(|| x.split_sizes(&[1, 2], 0)[1].clone(), "split: [1, 2] do not add up to 2");
+    row(|| x.chunk(3, 5)[2].clone(), "chunk: dimension 5 is out of range: -2 to 1 for this tensor");
+    row(|| e.chunk(3, 0)[2].clone(), "OK");
     row(|| x.chunk(0, 0), "chunk: 0 pieces");
     row(|| x.chunk(usize::MAX, 0), "OK");
     row(|| x.unbind(0), "OK");

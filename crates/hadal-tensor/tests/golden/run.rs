@@ -137,14 +137,8 @@ fn reduce(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
             }
         }
         "argmax" | "argmin" => {
-            let f = if c.op == "argmax" { Tensor::argmax } else { Tensor::argmin };
-            match c.i("dim") {
-                Some(d) => f(x, d, keep),
-                None => {
-                    let flat = f(&x.reshape([-1]), 0, false);
-                    if keep { flat.reshape(vec![1usize; x.rank()]) } else { flat }
-                }
-            }
+            let over = Over(c.i("dim").map(|d| vec![d]));
+            if c.op == "argmax" { x.argmax(over, keep) } else { x.argmin(over, keep) }
         }
         "cumsum" => x.cumsum(c.i("dim")?),
         _ => return None,
@@ -330,7 +324,7 @@ fn pool_options(c: &Case) -> PoolOptions {
     if c.args.get("dilation").is_some() {
         o = o.dilation(spatial(&c.sizes("dilation")));
     }
-    o
+    o.divisor_override(c.i("divisor_override").map(|d| d as usize))
 }
 
 fn class(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
@@ -338,6 +332,8 @@ fn class(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
     let bias = c.input("bias");
     let all: Vec<&Tensor> = c.inputs.iter().collect();
     let grid = || spatial(&c.sizes("output_size"));
+    let given = c.list("output_size").map(|all| all.iter().map(|&n| n as usize).collect::<Vec<_>>());
+    let unpooled = || given.as_deref();
     macro_rules! max_pool {
         ($plain:ident) => {{
             let (v, i) = x.$plain(pool_options(c));
@@ -377,6 +373,9 @@ fn class(c: &Case, x: &Tensor) -> Option<Vec<Tensor>> {
         "max_pool1d" => max_pool!(max_pool1d_with_indices),
         "max_pool2d" => max_pool!(max_pool2d_with_indices),
         "max_pool3d" => max_pool!(max_pool3d_with_indices),
+        "max_unpool1d" => x.max_unpool1d(w?, pool_options(c), unpooled()),
+        "max_unpool2d" => x.max_unpool2d(w?, pool_options(c), unpooled()),
+        "max_unpool3d" => x.max_unpool3d(w?, pool_options(c), unpooled()),
         "avg_pool1d" => x.avg_pool1d(pool_options(c)),
         "avg_pool2d" => x.avg_pool2d(pool_options(c)),
         "avg_pool3d" => x.avg_pool3d(pool_options(c)),

@@ -292,6 +292,19 @@ fn pools(r: &mut Rows) {
         x.avg_pool2d(o(3, 2).padding(1).ceil_mode(true).count_include_pad(false)).square()
     });
     r.one("pooling", "avg_pool3d", x(&[1, 1, 4, 4, 4], 71), move |x| x.avg_pool3d(o(3, 1)).square());
+    let places = |shape: &[usize], step: i64| {
+        let n = shape.iter().product::<usize>() as i64;
+        (Tensor::arange(0, n, 1) % step * 2).reshape(shape)
+    };
+    r.one("pooling", "max_unpool1d", x(&[2, 2, 3], 71), move |x| {
+        x.max_unpool1d(&places(&[2, 2, 3], 3), 2, None).square()
+    });
+    r.one("pooling", "max_unpool2d", x(&[1, 2, 3, 2], 71), move |x| {
+        x.max_unpool2d(&places(&[1, 2, 3, 2], 6), o(2, 2), Some(&[7, 5])).square()
+    });
+    r.one("pooling", "max_unpool3d", x(&[1, 1, 2, 2, 2], 71), move |x| {
+        x.max_unpool3d(&places(&[1, 1, 2, 2, 2], 8), 2, None).square()
+    });
     r.one("pooling", "adaptive_avg_pool1d", x(&[1, 2, 7], 72), |x| x.adaptive_avg_pool1d(3).square());
     r.one("pooling", "adaptive_avg_pool2d", x(&[1, 2, 5, 4], 72), |x| x.adaptive_avg_pool2d([3, 2]).square());
     r.one("pooling", "adaptive_avg_pool3d", x(&[1, 1, 4, 3, 2], 72), |x| x.adaptive_avg_pool3d(2).square());
