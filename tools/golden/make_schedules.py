@@ -104,6 +104,18 @@ def main():
                         {"schedule": "LinearLR", "args": down}]},
         lambda o: S.ChainedScheduler([S.LinearLR(o, **warm), S.ExponentialLR(o, **exp),
                                       S.StepLR(o, step_size=9, gamma=0.5), S.LinearLR(o, **down)]))
+    # Parts with a floor of their own draw towards it; those that set the rate win over what stands before them.
+    floor, again = {"T_max": 12, "eta_min": 0.01}, {"T_0": 10, "T_mult": 1, "eta_min": 0.02}
+    for name, parts in (
+        ("floor", (("CosineAnnealingLR", floor), ("ExponentialLR", exp))),
+        ("floor_last", (("LinearLR", warm), ("ExponentialLR", exp), ("CosineAnnealingLR", floor))),
+        ("floors", (("CosineAnnealingLR", floor), ("CosineAnnealingLR", {"T_max": 9, "eta_min": 0.03}))),
+        ("set", (("ExponentialLR", exp), ("CosineAnnealingWarmRestarts", again), ("StepLR", {"step_size": 9, "gamma": 0.5}))),
+        ("to_zero", (("PolynomialLR", {"total_iters": 20, "power": 2.0}), ("ExponentialLR", exp))),
+    ):
+        add(f"chained_{name}", "ChainedScheduler", 0.1,
+            {"schedulers": [{"schedule": n, "args": a} for n, a in parts]},
+            lambda o, parts=parts: S.ChainedScheduler([getattr(S, n)(o, **a) for n, a in parts]))
     cyclic = {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 5, "step_size_down": 8, "cycle_momentum": False}
     for mode in ("triangular", "triangular2", "exp_range"):
         add(f"cyclic_{mode}", "CyclicLR", 0.1, {**cyclic, "mode": mode, "gamma": 0.97})

@@ -1,6 +1,8 @@
 //! Learning-rate schedules: functions of the step, so that there is nothing to save; and the plateau
 //! rule, which looks at a metric.
 
+mod chained;
+
 use serde::{Deserialize, Serialize};
 
 /// How a one-cycle schedule moves between its corners.
@@ -105,8 +107,9 @@ pub enum Schedule {
         /// Where the second and later parts begin.
         milestones: Vec<u64>,
     },
-    /// All at once: the factors of the parts on the base rate are multiplied (PyTorch's
-    /// `ChainedScheduler`, for parts that are factors on the rate).
+    /// All at once, as PyTorch's `ChainedScheduler`: each part in turn changes the rate of the step before as
+    /// it would change its own. Parts that are factors on the rate multiply, a cosine draws the rate
+    /// towards its minimum, and those that set the rate (restarts, one-cycle, cyclic) set it.
     Chained {
         /// The parts.
         parts: Vec<Schedule>,
@@ -206,8 +209,7 @@ impl Schedule {
                 let start = if k == 0 { 0 } else { milestones[k - 1] };
                 parts.get(k).map_or(base, |p| p.lr(base, step.saturating_sub(start)))
             }
-            Schedule::Chained { parts } if base == 0.0 => parts.first().map_or(base, |p| p.lr(base, step)),
-            Schedule::Chained { parts } => parts.iter().fold(base, |lr, p| lr * (p.lr(base, step) / base)),
+            Schedule::Chained { parts } => chained::lr(parts, base, step),
             Schedule::Cyclic { max, up, down, height } => {
                 let (up, down) = ((*up).max(1), *down);
                 let cycle = up.saturating_add(down);
