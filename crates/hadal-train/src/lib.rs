@@ -19,6 +19,7 @@ pub mod plot;
 pub mod predict;
 pub mod profile;
 pub mod run;
+pub mod shell;
 mod step;
 mod stop;
 mod trainer;

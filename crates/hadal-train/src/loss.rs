@@ -28,6 +28,8 @@ impl Loss {
 
     /// The mean over the batch.
     pub fn mean(self, output: &Tensor, target: &Tensor) -> Tensor {
+        // A loss rounded to a half type would have two digits.
+        let output = &output.cast(output.dtype().compute());
         match self {
             Loss::CrossEntropy { smoothing } => {
                 CrossEntropy::new().ignore_index(None).label_smoothing(smoothing).forward(output, target)
@@ -54,6 +56,7 @@ impl Precision {
         match self {
             Precision::F32 => DType::F32,
             Precision::F64 => DType::F64,
+            Precision::Bf16 => DType::BF16,
         }
     }
 }
@@ -67,5 +70,5 @@ fn tensor(array: &Array, dtype: DType, label: bool) -> Tensor {
 /// Inputs and targets of a batch.
 pub(crate) fn tensors(batch: &Batch, dtype: DType) -> (Tensor, Tensor) {
     let label = matches!(batch.targets.data(), ArrayData::I64(_));
-    (tensor(&batch.inputs, dtype, false), tensor(&batch.targets, dtype, label))
+    (tensor(&batch.inputs, dtype, false), tensor(&batch.targets, dtype.compute(), label))
 }

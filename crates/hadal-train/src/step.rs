@@ -4,7 +4,7 @@ use crate::Result;
 use crate::loss::{Loss, tensors};
 use hadal_data::Batch;
 use hadal_nn::{Backward, Ctx, Grads, Layer};
-use hadal_optim::{clip_grad_norm, clip_grad_value};
+use hadal_optim::{ClipNorm, clip_grad_value, total_norm};
 use hadal_tensor::{DType, Key, Tensor};
 
 /// How gradients are made.
@@ -13,6 +13,8 @@ pub(crate) struct StepOptions {
     pub loss: Loss,
     pub dtype: DType,
     pub clip_norm: Option<f64>,
+    /// The p of the norm that is clipped by and reported.
+    pub norm_type: f64,
     pub clip_value: Option<f64>,
 }
 
@@ -90,9 +92,9 @@ fn clip(grads: Grads, o: &StepOptions) -> (Grads, Tensor) {
         None => grads,
     };
     match o.clip_norm {
-        Some(max) => clip_grad_norm(&grads, max),
+        Some(max) => ClipNorm::new(max).norm_type(o.norm_type).clip(&grads),
         None => {
-            let norm = grads.norm();
+            let norm = total_norm(&grads, o.norm_type);
             (grads, norm)
         }
     }

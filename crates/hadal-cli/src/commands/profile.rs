@@ -155,6 +155,7 @@ fn train(subject: &Subject, batch: usize, steps: u64) -> Result<Recorded> {
     let init = Init::new(config.seed).dtype(match config.dtype {
         Precision::F64 => hadal::DType::F64,
         Precision::F32 => hadal::DType::F32,
+        Precision::Bf16 => hadal::DType::BF16,
     });
     let net = build(&subject.name, &subject.options, &init)?;
     let mut trainer = Trainer::with_model(config, net, subject.data.clone())?;

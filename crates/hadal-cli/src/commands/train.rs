@@ -4,7 +4,7 @@ use crate::commands::data::progress;
 use crate::commands::devices::memory_bytes;
 use crate::commands::profile;
 use crate::failure::{Failure, INTERRUPTED, Result, USAGE};
-use crate::places::{cache_dir, data_help, quoted, refuse_file};
+use crate::places::{cache_dir, data_help, refuse_file};
 use crate::table::grouped;
 use crate::terminal;
 use crate::ui::{self, Bar, JsonLines, Lines};
@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use hadal::nn::{Init, Module};
 use hadal::profile::Report;
 use hadal::train::config::{FIELDS, Field, Precision, Setting};
+use hadal::train::shell::quoted;
 use hadal::train::{Config, Places, Status, StopHandle, Summary, TrainData, TrainError, Trainer, data};
 use serde_json::json;
 use std::cell::RefCell;
@@ -107,6 +108,7 @@ fn off(f: &Field) -> Option<(&'static str, &'static str)> {
     f.on.then_some(match f.name {
         "download" => ("no-download", "Do not download a data set that is not there"),
         "decay-vectors" => ("no-decay-vectors", "No weight decay on biases and other vectors"),
+        "master-weights" => ("no-master-weights", "Keep no f32 copies of bf16 weights"),
         "evaluate" => ("no-evaluate", "Evaluate neither after epochs nor at the end"),
         _ => ("no-artifacts", "Write no run folder"),
     })
@@ -265,6 +267,7 @@ fn fits(config: &Config, data: &TrainData) -> Result {
     let Some(memory) = memory_bytes() else { return Ok(()) };
     let options = data.info.model_options(&config.hidden);
     let model = hadal::zoo::build(&config.model, &options, &Init::new(config.seed))?;
+    // bf16: of two bytes, but moments and masters are in f32.
     let bytes: u64 = if config.dtype == Precision::F64 { 8 } else { 4 };
     // The least there is at once: a weight, its gradient, its moments, its averages.
     let copies =

@@ -1,6 +1,6 @@
 //! Which choice reads which field, so that a setting that nothing reads is told and not dropped.
 
-use super::{Config, OptimizerKind, ScheduleKind, Setting, field, recipe};
+use super::{Config, Height, OptimizerKind, Precision, ScheduleKind, Setting, field, recipe};
 use crate::data::LINEAR;
 use crate::{Result, TrainError};
 use hadal_data::named_set;
@@ -8,7 +8,7 @@ use hadal_zoo::Output;
 
 use OptimizerKind::{Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, NAdam, RAdam, RmsProp, Sgd, Yogi};
 use ScheduleKind::{
-    Cosine, CosineRestarts, Exponential, Factor, Linear, MultiStep, OneCycle, Plateau, Polynomial,
+    Cosine, CosineRestarts, Cyclic, Exponential, Factor, Linear, MultiStep, OneCycle, Plateau, Polynomial,
 };
 
 /// Optimizers with two moments.
@@ -72,8 +72,29 @@ const TABLE: &[(&str, &[Needs])] = &[
         "warmup-start",
         &[Needs::Other(|c| c.warmup > 0, "warmup 0", "it is where --warmup begins: give that too")],
     ),
-    ("lr-min", &[Needs::Schedule(&[Factor, Cosine, CosineRestarts, Plateau])]),
-    ("lr-factor", &[Needs::Schedule(&[Factor, MultiStep, Exponential, Plateau])]),
+    (
+        "warmup",
+        &[Needs::Other(|c| c.schedule != Cyclic, "schedule cyclic", "it begins with a way up: --cycle-up")],
+    ),
+    ("lr-min", &[Needs::Schedule(&[Factor, Cosine, CosineRestarts, Cyclic, Plateau])]),
+    (
+        "lr-factor",
+        &[
+            Needs::Schedule(&[Factor, MultiStep, Exponential, Cyclic, Plateau]),
+            Needs::Other(
+                |c| c.schedule != Cyclic || c.cycle_height == Height::Falling,
+                "this --cycle-height",
+                "falling reads it",
+            ),
+        ],
+    ),
+    ("cycle-up", &[Needs::Schedule(&[Cyclic])]),
+    ("cycle-down", &[Needs::Schedule(&[Cyclic])]),
+    ("cycle-height", &[Needs::Schedule(&[Cyclic])]),
+    (
+        "master-weights",
+        &[Needs::Other(|c| c.dtype == Precision::Bf16, "this --dtype", "weights of bf16 have masters")],
+    ),
     ("lr-every", &[Needs::Schedule(&[Factor])]),
     ("lr-milestones", &[Needs::Schedule(&[MultiStep])]),
     ("lr-power", &[Needs::Schedule(&[Polynomial])]),
@@ -271,6 +292,10 @@ mod tests {
             ("lr-rise", "0.5"),
             ("restart-epochs", "3"),
             ("restart-mult", "3"),
+            ("cycle-up", "3"),
+            ("cycle-down", "3"),
+            ("cycle-height", "halved"),
+            ("warmup", "9"),
             ("plateau-patience", "7"),
         ];
         for schedule in ScheduleKind::CHOICES {

@@ -7,7 +7,7 @@ mod resolve;
 mod value;
 
 pub use recipe::recipe;
-pub use value::{Augment, OptimizerKind, Precision, ScheduleKind, Value};
+pub use value::{Augment, Height, NormType, OptimizerKind, Precision, ScheduleKind, Value};
 
 use crate::{Result, TrainError};
 use hadal_zoo::nearest;
@@ -135,9 +135,9 @@ fields! {
     warmup "warmup": u64 = 0;
     /// Where the warm-up begins, as a share of `lr`.
     warmup_start "warmup-start": f64 = 0.1;
-    /// Lowest rate, of factor, cosine, cosine-restarts and plateau.
+    /// Lowest rate, of factor, cosine, cosine-restarts, cyclic and plateau.
     lr_min "lr-min": f64 = 0.0;
-    /// Factor, of factor, multi-step, exponential and plateau.
+    /// Factor, of factor, multi-step, exponential and plateau; of cyclic with falling heights.
     lr_factor "lr-factor": f64 = 0.1;
     /// Epochs between changes, of factor.
     lr_every "lr-every": f64 = 1.0;
@@ -153,10 +153,18 @@ fields! {
     restart_epochs "restart-epochs": f64 = 1.0;
     /// Growth of each further cosine, of cosine-restarts.
     restart_mult "restart-mult": u64 = 2;
+    /// Epochs of a way up to `lr`, of cyclic.
+    cycle_up "cycle-up": f64 = 1.0;
+    /// Epochs of a way down to `lr-min`, of cyclic; without it, those of a way up.
+    cycle_down "cycle-down": Option<f64> = None;
+    /// How high a cycle is, of cyclic: falling is times `lr-factor` each epoch.
+    cycle_height "cycle-height": Height = Height::Constant;
     /// Epochs without a lower loss before the rate falls, of plateau.
     plateau_patience "plateau-patience": u64 = 2;
-    /// Longest gradient (L2 norm); longer ones are shortened to it.
+    /// Longest gradient; longer ones are shortened to it.
     clip_norm "clip-norm": Option<f64> = None;
+    /// The p of the norm that is clipped by and logged: a number above 0, or inf.
+    clip_norm_type "clip-norm-type": NormType = NormType(2.0);
     /// Largest absolute value of a gradient's element; larger ones are cut.
     clip_value "clip-value": Option<f64> = None;
     /// Share of each label that is spread over all classes.
@@ -177,6 +185,8 @@ fields! {
     workers "workers": usize = 0;
     /// Number type of weights and arithmetic.
     dtype "dtype": Precision = Precision::F32;
+    /// Whether the optimizer keeps bf16 weights in f32 too, so that small updates add up.
+    master_weights "master-weights": bool = true;
     /// Whether to evaluate after each epoch and at the end.
     evaluate "evaluate": bool = true;
     /// Run folder; without it, `runs/<model>-<time>`.

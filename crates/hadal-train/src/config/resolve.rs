@@ -1,10 +1,10 @@
 //! From settings to optimizer and schedule; and what cannot be right.
 
-use super::{Config, OptimizerKind, ScheduleKind};
+use super::{Config, Height, OptimizerKind, ScheduleKind};
 use crate::{Result, TrainError};
 use hadal_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, GroupOptions, Lion, Mode, NAdam, Optimizer, Plateau, RAdam,
-    RmsProp, Schedule, Sgd, Yogi,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, CycleHeight, GroupOptions, Lion, Mode, NAdam, Optimizer, Plateau,
+    RAdam, RmsProp, Schedule, Sgd, Yogi,
 };
 
 /// The most threads that can be asked for: the pool's own bound.
@@ -23,6 +23,11 @@ impl Config {
             Adamax | NAdam => 2e-3,
             Lion => 1e-4,
         })
+    }
+
+    /// What the schedule starts from: the learning rate, or the lowest one where cycles rise to it.
+    pub(crate) fn base_rate(&self) -> f64 {
+        if self.schedule == ScheduleKind::Cyclic { self.lr_min } else { self.learning_rate() }
     }
 
     /// The optimizer's usual weight decay: PyTorch's default.
@@ -101,6 +106,8 @@ impl Config {
             let none = GroupOptions { weight_decay: Some(0.0), ..Default::default() };
             optimizer = optimizer.group(|_, shape| shape.rank() < 2, none);
         }
+        // Weights of other types have no masters.
+        let optimizer = optimizer.master_weights(self.master_weights);
         if self.l1 == 0.0 { optimizer } else { optimizer.l1(self.l1) }
     }
 
@@ -132,6 +139,18 @@ impl Config {
                 t_mult: self.restart_mult,
                 eta_min: self.lr_min,
             },
+            ScheduleKind::Cyclic => Schedule::Cyclic {
+                max: self.learning_rate(),
+                up: steps(self.cycle_up),
+                down: steps(self.cycle_down.unwrap_or(self.cycle_up)),
+                height: match self.cycle_height {
+                    Height::Constant => CycleHeight::Constant,
+                    Height::Halved => CycleHeight::Halved,
+                    Height::Falling => {
+                        CycleHeight::Exponential(self.lr_factor.powf(1.0 / steps_per_epoch.max(1) as f64))
+                    }
+                },
+            },
             ScheduleKind::Linear => Schedule::Linear { start: 1.0, end: self.lr_end, total },
             ScheduleKind::OneCycle => match Schedule::one_cycle(total) {
                 Schedule::OneCycle { total, div_factor, final_div_factor, anneal, three_phase, .. } => {
@@ -141,7 +160,9 @@ impl Config {
                 other => other,
             },
         };
-        schedule.with_warmup(self.warmup, self.warmup_start)
+        // Cycles begin with a way up.
+        let warmup = if self.schedule == ScheduleKind::Cyclic { 0 } else { self.warmup };
+        schedule.with_warmup(warmup, self.warmup_start)
     }
 
     /// The plateau rule, where it is the schedule.
@@ -236,6 +257,8 @@ impl Config {
             ("clip-value", self.clip_value),
             ("lr-every", Some(self.lr_every)),
             ("restart-epochs", Some(self.restart_epochs)),
+            ("cycle-up", Some(self.cycle_up)),
+            ("cycle-down", self.cycle_down),
         ] {
             check(x.is_none_or(|x| x > 0.0), field, &x.unwrap_or_default(), above_0)?;
         }

@@ -49,6 +49,24 @@ impl Value for f64 {
     }
 }
 
+/// The order of a norm: a number above 0, or infinity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormType(pub f64);
+
+impl Value for NormType {
+    const KIND: &'static str = "X";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(p) if p > 0.0 => Ok(Self(p)),
+            _ => Err(format!("'{text}' is neither a number above 0 nor inf")),
+        }
+    }
+    fn toml(&self) -> Option<String> {
+        // Infinity is written `inf` in TOML too.
+        Some(format!("{:?}", self.0))
+    }
+}
+
 impl Value for bool {
     const KIND: &'static str = "BOOL";
     const CHOICES: &'static [&'static str] = &["true", "false"];
@@ -181,12 +199,25 @@ words! {
         Cosine = "cosine",
         /// Cosines that start again.
         CosineRestarts = "cosine-restarts",
+        /// Up and down again and again.
+        Cyclic = "cyclic",
         /// A line.
         Linear = "linear",
         /// Up and down once.
         OneCycle = "one-cycle",
         /// Lowered when the held-out loss stops falling.
         Plateau = "plateau",
+    }
+}
+words! {
+    /// Heights of a cyclic schedule's cycles.
+    Height, "height" {
+        /// All the same.
+        Constant = "constant",
+        /// Half of the cycle's before.
+        Halved = "halved",
+        /// Times a factor each epoch.
+        Falling = "falling",
     }
 }
 words! {
@@ -205,5 +236,7 @@ words! {
         F32 = "f32",
         /// 64-bit floats.
         F64 = "f64",
+        /// bfloat16; losses, norms and moments are in f32.
+        Bf16 = "bf16",
     }
 }

@@ -201,7 +201,7 @@ impl Trainer {
         model.name_layers();
         let ema = config.ema.map(|decay| Ema::new(&*model, decay)).transpose()?;
         let optimizer = config.build_optimizer();
-        let progress = Progress::new(config.learning_rate(), config.build_plateau());
+        let progress = Progress::new(config.base_rate(), config.build_plateau());
         let about = ModelFile {
             model: config.model.clone(),
             options: data.info.model_options(&config.hidden),

@@ -14,6 +14,7 @@ use crate::metrics::{EpochRecord, StepRecord};
 use crate::model_file::{ModelFile, json, save_model};
 use crate::observer::{Control, Observer, Start};
 use crate::run::{Lock, RunFolder};
+use crate::shell::quoted;
 use crate::step::{Computed, StepOptions, gradients};
 use crate::{Result, StopHandle, TrainError, artifacts};
 use hadal_data::{Batch, BatchIter, DataLoader, Dataset};
@@ -215,7 +216,7 @@ impl Trainer {
     fn saving(&mut self, e: TrainError) -> TrainError {
         let Some(folder) = &self.folder else { return e };
         let checkpoints = checkpoint::list(&folder.checkpoints()).unwrap_or_default();
-        let resume = format!("hadal train --resume {}", folder.root().display());
+        let resume = format!("hadal train --resume {}", quoted(&folder.root().display().to_string()));
         let Some((step, _)) = checkpoints.first() else {
             return match e {
                 TrainError::Io(_) => TrainError::Saving {
@@ -312,6 +313,7 @@ impl Trainer {
             loss: Loss::of(&self.data.info.task, self.config.label_smoothing),
             dtype: self.config.dtype.dtype(),
             clip_norm: self.config.clip_norm,
+            norm_type: self.config.clip_norm_type.0,
             clip_value: self.config.clip_value,
         };
         let computed = gradients(&*self.model, &group, &options)?;
