@@ -103,6 +103,21 @@ fn random_splits_share_out_every_sample_once() {
     }
 }
 
+#[test]
+fn wide_and_long_csv_takes_no_time_that_grows_with_the_square() {
+    // Quadratic, these would be 10^10 comparisons of strings.
+    let columns = 100_000;
+    let header: Vec<String> = (0..columns).map(|i| format!("column{i}")).collect();
+    let text = format!("{}\n{}\n", header.join(","), vec!["1"; columns].join(","));
+    assert_eq!(
+        CsvDataset::parse(&text, "f", &CsvOptions::target("column7")).unwrap().features().len(),
+        99_999
+    );
+    let text: String = (0..100_000).map(|i| format!("{},1\n", i * 7 % 100_003)).collect();
+    let options = CsvOptions { categorical: vec!["id".into()], ..CsvOptions::target("y") };
+    assert_eq!(CsvDataset::parse(&format!("id,y\n{text}"), "f", &options).unwrap().len(), 100_000);
+}
+
 fn png(path: &Path, w: usize, h: usize, rgb: [u8; 3]) {
     let data = (0..w * h).flat_map(|_| rgb).collect();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -155,6 +155,24 @@ fn csv_missing_values() {
 }
 
 #[test]
+fn csv_numbers_that_are_not_finite_do_not_make_names_of_a_column() {
+    let parse = |text: &str, o: &CsvOptions| CsvDataset::parse(text, "f", o);
+    let y = CsvOptions::target("y");
+    for broken in ["inf", "-Infinity", "1e999", "NAN"] {
+        let e = parse(&format!("a,y\n1,1\n{broken},2\n"), &y).unwrap_err().to_string();
+        let want = format!(
+            "f, line 3, column 'a': '{broken}' is not a finite number; correct it, or name it as missing"
+        );
+        assert_eq!(e, want);
+    }
+    // Among names it is one.
+    let set = parse("a,y\nred,1\ninf,2\n", &y).unwrap();
+    assert_eq!(set.features()[0].kind, ColumnKind::Categorical(vec!["inf".into(), "red".into()]));
+    let missing = CsvOptions { missing: Missing::Fill(0.0), missing_names: vec!["inf".into()], ..y };
+    assert!(parse("a,y\n1,1\ninf,2\n", &missing).is_ok());
+}
+
+#[test]
 fn csv_messages() {
     let fail = |text: &str, o: CsvOptions| CsvDataset::parse(text, "f", &o).unwrap_err().to_string();
     let y = || CsvOptions::target("y");

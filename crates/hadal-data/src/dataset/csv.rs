@@ -4,7 +4,7 @@ use super::{ArrayDataset, Batch, Dataset, Sample, SampleCtx};
 use crate::array::Array;
 use crate::error::{DataError, Result};
 use crate::read::csv::{Row, rows};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What a cell without a value becomes.
@@ -213,10 +213,9 @@ impl<'a> Table<'a> {
             return Err(empty("it has a header line but no rows"));
         }
         let table = Self { file, options, header, rows };
-        for (i, name) in table.header.iter().enumerate() {
-            if table.header[..i].contains(name) {
-                return Err(table.error(1, None, format!("the header names '{name}' twice")));
-            }
+        let mut seen = BTreeSet::new();
+        if let Some(name) = table.header.iter().find(|name| !seen.insert(*name)) {
+            return Err(table.error(1, None, format!("the header names '{name}' twice")));
         }
         for row in &table.rows {
             if row.cells.len() != table.header.len() {
@@ -282,6 +281,21 @@ impl<'a> Table<'a> {
         if let (true, Some((line, text))) = (numbers_only, first_text) {
             return Err(self.error(line, Some(&name), format!("'{text}' is not a finite number")));
         }
+        // `inf`, or more than f64 holds, among numbers is a broken number and no name that makes names of all.
+        let broken = |c: &str| !self.is_missing(c) && c.parse::<f64>().is_ok_and(|v| !v.is_finite());
+        let only_broken = || cells().all(|(_, c)| self.is_missing(c) || c.parse::<f64>().is_ok());
+        if let Some((line, text)) = first_text
+            && broken(text)
+            && !(self.options.categorical.contains(&name)
+                || (is_target && self.options.task == Task::Classification))
+            && only_broken()
+        {
+            return Err(self.error(
+                line,
+                Some(&name),
+                format!("'{text}' is not a finite number; correct it, or name it as missing"),
+            ));
+        }
         let (kind, values) = if categorical {
             self.categories(&name, cells().collect())?
         } else {
@@ -310,15 +324,10 @@ impl<'a> Table<'a> {
         if names.iter().all(|n| number(n).is_some()) {
             names
                 .sort_by(|a, b| number(a).unwrap_or(0.0).total_cmp(&number(b).unwrap_or(0.0)).then(a.cmp(b)));
-            let lookup = |c: &str| names.iter().position(|n| n == c).unwrap_or(0) as f32;
-            let mut memo = std::collections::BTreeMap::new();
-            let values = cells.iter().map(|(_, c)| *memo.entry(*c).or_insert_with(|| lookup(c))).collect();
-            return Ok((ColumnKind::Categorical(names), values));
         }
-        let values = cells
-            .iter()
-            .map(|(_, c)| names.binary_search_by(|n| n.as_str().cmp(c)).unwrap_or(0) as f32)
-            .collect();
+        let places: BTreeMap<&str, f32> =
+            names.iter().enumerate().map(|(i, n)| (n.as_str(), i as f32)).collect();
+        let values = cells.iter().filter_map(|(_, c)| places.get(c).copied()).collect();
         Ok((ColumnKind::Categorical(names), values))
     }
 
