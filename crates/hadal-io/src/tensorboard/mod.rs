@@ -164,12 +164,12 @@ pub struct ScalarPoint {
 pub fn read_scalars(path: impl AsRef<Path>) -> Result<Vec<ScalarPoint>> {
     let path = path.as_ref();
     let files = if path.is_dir() { event_files(path, READ)? } else { vec![path.to_path_buf()] };
-    let mut points = Vec::new();
+    let mut items = Vec::new();
     for file in files {
         let bytes = read_whole(&file, READ, u64::MAX)?;
-        read_records(&bytes, &mut points).map_err(|p| p.at(READ, &file))?;
+        read_records(&bytes, &mut items).map_err(|p| p.at(READ, &file))?;
     }
-    Ok(points)
+    Ok(valid(items))
 }
 
 /// Reads the scalars of an event file out of memory.
@@ -177,12 +177,35 @@ pub fn read_scalars(path: impl AsRef<Path>) -> Result<Vec<ScalarPoint>> {
 /// # Errors
 /// As [`read_scalars`].
 pub fn scalars_from_bytes(bytes: &[u8]) -> Result<Vec<ScalarPoint>> {
-    let mut points = Vec::new();
-    read_records(bytes, &mut points).map_err(|p| p.at(READ, crate::error::IN_MEMORY))?;
-    Ok(points)
+    let mut items = Vec::new();
+    read_records(bytes, &mut items).map_err(|p| p.at(READ, crate::error::IN_MEMORY))?;
+    Ok(valid(items))
 }
 
-fn read_records(bytes: &[u8], points: &mut Vec<ScalarPoint>) -> Result<(), Problem> {
+/// What a reader of records meets.
+enum Item {
+    Point(ScalarPoint),
+    /// A session starts at this step.
+    Start(i64),
+}
+
+/// The points that no later session has made void, in one pass from the end: a file may hold as many
+/// sessions as points.
+fn valid(items: Vec<Item>) -> Vec<ScalarPoint> {
+    let mut void_from = None;
+    let mut points: Vec<ScalarPoint> = Vec::new();
+    for item in items.into_iter().rev() {
+        match item {
+            Item::Start(step) => void_from = Some(void_from.map_or(step, |v: i64| v.min(step))),
+            Item::Point(p) if void_from.is_none_or(|v| p.step < v) => points.push(p),
+            Item::Point(_) => {}
+        }
+    }
+    points.reverse();
+    points
+}
+
+fn read_records(bytes: &[u8], items: &mut Vec<Item>) -> Result<(), Problem> {
     let mut rest = bytes;
     loop {
         let at = bytes.len() - rest.len();
@@ -200,13 +223,10 @@ fn read_records(bytes: &[u8], points: &mut Vec<ScalarPoint>) -> Result<(), Probl
             return Err(Problem::damaged(format!("the record at byte {at} is not an event")));
         };
         if event.session_start {
-            points.retain(|p| p.step < event.step);
+            items.push(Item::Start(event.step));
         }
-        points.extend(event.scalars.into_iter().map(|(tag, value)| ScalarPoint {
-            step: event.step,
-            tag,
-            value,
-            wall_time: event.wall_time,
+        items.extend(event.scalars.into_iter().map(|(tag, value)| {
+            Item::Point(ScalarPoint { step: event.step, tag, value, wall_time: event.wall_time })
         }));
         rest = after;
     }

@@ -47,6 +47,11 @@ fn a_resumed_session_voids_later_steps() {
     third.scalars(5, &[("loss", 50.0)], T).unwrap();
     let values: Vec<f32> = read_scalars(&dir).unwrap().iter().map(|p| p.value).collect();
     assert_eq!(values, [1.0, 2.0, 3.0, 40.0, 50.0]);
+    // Further back than all of them, and again from there.
+    EventWriter::resume(&dir, 2, T).unwrap();
+    EventWriter::resume(&dir, 9, T).unwrap().scalars(9, &[("loss", 90.0)], T).unwrap();
+    let values: Vec<f32> = read_scalars(&dir).unwrap().iter().map(|p| p.value).collect();
+    assert_eq!(values, [1.0, 90.0]);
 }
 
 #[test]
