@@ -188,8 +188,17 @@ impl Optimizer {
     /// Computes loss and gradients and updates the parameters, in place where nobody else holds them.
     ///
     /// # Errors
-    /// Whatever the evaluation of loss and gradients returns: then no parameter has changed.
-    pub fn step<M: Module + ?Sized>(&mut self, _model: &mut M, grads: &Grads) -> Result<()> {
+    /// Gradients of another model (looked for at the first step); whatever the evaluation of loss and
+    /// gradients returns. Then no parameter has changed.
+    pub fn step<M: Module + ?Sized>(&mut self, model: &mut M, grads: &Grads) -> Result<()> {
+        if self.steps == 0 {
+            let own = model.parameters();
+            if let Some(e) = grads.entries().iter().find(|e| !own.iter().any(|(_, p)| p.same(&e.param))) {
+                let message = format!("{} of these gradients is no parameter of the model", e.name);
+                return Err(Error::new(ErrorKind::State, "step", message)
+                    .help("give step the model that backward was given"));
+            }
+        }
         grads.eval()?;
         self.apply(grads)
     }

@@ -279,7 +279,7 @@ fn schedules_equal_pytorch() {
             }
         }
         for (t, (a, b)) in got.iter().zip(&want).enumerate() {
-            assert!((a - b).abs() <= 1e-12 * (1.0 + b), "{name} at step {t}: {a} instead of {b}");
+            assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{name} at step {t}: {a} instead of {b}");
         }
         assert_eq!(got.len(), want.len(), "{name}");
     }
@@ -360,6 +360,16 @@ fn schedule(name: &str, a: &Value) -> Schedule {
         "square_root" => Schedule::SquareRoot,
         other => panic!("no schedule for {other}"),
     }
+}
+
+#[test]
+fn gradients_of_another_model_are_refused() {
+    let two = || Two { w: Param::new(Tensor::new([1.0f64])), b: Param::new(Tensor::new([1.0f64])) };
+    let (mut model, other) = (two(), two());
+    let grads = (other.w.get().sum(..) + other.b.get().sum(..)).backward(&other).expect("builds");
+    let e = Optimizer::new(Sgd::new(0.1)).step(&mut model, &grads).expect_err("refused").to_string();
+    assert!(e.starts_with("step: w of these gradients is no parameter of the model"), "{e}");
+    assert_eq!(other.w.get().item::<f64>().expect("kept"), 1.0);
 }
 
 #[test]

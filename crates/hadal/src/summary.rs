@@ -2,6 +2,7 @@
 
 use hadal_nn::{Ctx, Forward, Module, Visitor, Walk};
 use hadal_tensor::{Param, Result, Shape, Tag, Tensor, TraceNode, no_grad, trace};
+use std::fmt;
 
 /// A step of a model's forward pass: a layer, or operations between layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,27 @@ pub struct Summary {
     pub flops: u64,
 }
 
+/// A table: layer, type, output, parameters and FLOPs of each step, and the totals.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cells = vec![["layer", "type", "output", "parameters", "FLOPs"].map(str::to_owned)];
+        cells.extend(self.rows.iter().map(|r| {
+            let parameters = r.parameters.to_string();
+            [r.name.clone(), r.kind.clone(), r.output.to_string(), parameters, r.flops.to_string()]
+        }));
+        let wide = |column: usize| cells.iter().map(|c| c[column].chars().count()).max().unwrap_or(0);
+        let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(wide);
+        for [layer, kind, output, parameters, flops] in &cells {
+            writeln!(f, "{layer:a$}  {kind:b$}  {output:c$}  {parameters:>d$}  {flops:>e$}")?;
+        }
+        write!(
+            f,
+            "{} parameters ({} frozen), {} FLOPs for an input of {}",
+            self.parameters, self.frozen, self.flops, self.input
+        )
+    }
+}
+
 #[derive(Default)]
 struct Layers {
     /// Path and learnable values of each layer that has a tag.
@@ -71,6 +93,7 @@ impl Visitor for Layers {
 /// assert_eq!((s.parameters, s.output.dims()), (61_706, &[1, 10][..]));
 /// let conv = &s.rows[0];
 /// assert_eq!((conv.name.as_str(), conv.kind.as_str(), conv.parameters), ("conv1", "Conv2d", 156));
+/// assert!(s.to_string().contains("61706 parameters (0 frozen)"));
 /// # Ok::<(), Error>(())
 /// ```
 ///
