@@ -49,7 +49,8 @@ impl Ctx {
         self.drawn.set(n + 1);
         Ok(key.split(n))
     }
-    /// From here until the guard is dropped, errors name this layer.
+    /// From here until the guard is dropped, errors name this layer, and its caller's line.
+    #[track_caller]
     pub fn enter(&self, tag: &Tag) -> TagGuard {
         hadal_tensor::enter(tag)
     }
@@ -61,18 +62,26 @@ pub trait Forward {
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor;
 }
 impl<F: Forward + ?Sized> Forward for Box<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _line = hadal_tensor::from_here();
         (**self).forward(x, cx)
     }
 }
 impl<F: Forward + ?Sized> Forward for std::sync::Arc<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _line = hadal_tensor::from_here();
         (**self).forward(x, cx)
     }
 }
 impl<F: Forward> Forward for Option<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
-        self.as_ref().map_or_else(|| x.clone(), |f| f.forward(x, cx))
+        match self {
+            Some(f) => f.forward(x, cx),
+            None => x.clone(),
+        }
     }
 }
 

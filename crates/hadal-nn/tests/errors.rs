@@ -207,3 +207,30 @@ fn initialisers_say_what_does_not_fit() {
     assert!(init::dirac([4, 4], DType::F32, 1).eval().is_err());
     assert!(init::sparse(k, [4, 4], DType::F32, 1.5, 0.01).eval().is_err());
 }
+
+/// Layers behind `dyn`, inside closures, and built when they are first used: the line is the user's.
+#[test]
+fn the_line_is_the_users_wherever_the_library_calls_itself() {
+    let here = |t: Tensor| {
+        let e = t.eval().unwrap_err();
+        assert!(e.location().is_some_and(|l| l.file() == file!()), "{e}");
+    };
+    let (init, cx) = (Init::new(0), Ctx::train_without_key());
+    let x = Tensor::ones([2, 3], DType::F32);
+    here(seq![ReLU::new(), BatchNorm2d::new(&init, 3)].forward(&x, &cx));
+    here(seq![seq![ReLU::new(), Linear::new(&init, 4, 4)]].forward(&x, &cx));
+    let boxed: Box<dyn Layer> = Box::new(Linear::new(&init, 4, 4));
+    here(boxed.forward(&x, &cx));
+    here(std::sync::Arc::new(Some(Linear::new(&init, 4, 4))).forward(&x, &cx));
+    here(Dropout::new(0.5).forward(&x, &cx));
+    here(LazyConv2d::new(&init, 4, 3).groups(3).forward(&Tensor::ones([1, 4, 8, 8], DType::F32), &cx));
+    here(LSTM::new(&init, 4, 8).forward(&Tensor::ones([5, 2, 3], DType::F32), &cx));
+    here(loss::cross_entropy(&x, &Tensor::new([0i64, 3])));
+    here(init::xavier_uniform(Key::new(0), [3], DType::F32, 1.0));
+    here(init::orthogonal(Key::new(0), [3], DType::F32, 1.0));
+    // A layer of the user's own, behind `dyn` and in a chain, is placed where its code stands.
+    let own = Lambda::new(|x: &Tensor| x.reshape([7]));
+    let line = line!() - 1;
+    let e = seq![own].forward(&x, &cx).eval().unwrap_err();
+    assert_eq!(e.location().map(|l| l.line()), Some(line));
+}

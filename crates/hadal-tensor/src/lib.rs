@@ -38,7 +38,7 @@ pub use plan::{
     Evaluation, PlanCacheStats, PlanSummary, Profile, Work, plan_cache_stats, plan_summary, profile,
     without_plan_cache,
 };
-pub use scope::{TagGuard, check_finite, eager, enter, no_grad, strict, unfused};
+pub use scope::{CallerGuard, TagGuard, check_finite, eager, enter, from_here, no_grad, strict, unfused};
 pub use state::{Param, State};
 pub use tensor::{Tensor, eval, eval_and_release};
 pub use trace::{TraceNode, trace};

@@ -106,7 +106,9 @@ pub(crate) fn dim_error(op: &'static str, t: &Tensor, dim: isize) -> Error {
     } else {
         format!("dimension {dim} is out of range: {} to {} for this tensor", -rank, rank - 1)
     };
-    Error::new(ErrorKind::Index, op, message).operand(t.shape(), t.dtype())
+    Error::new(ErrorKind::Index, op, message)
+        .operand(t.shape(), t.dtype())
+        .help("dimensions count from 0, or from -1 for the last one")
 }
 
 /// The error for a place where no new dimension can be put: there is one place more than dimensions.
@@ -114,7 +116,9 @@ pub(crate) fn new_dim_error(op: &'static str, t: &Tensor, dim: isize) -> Error {
     let rank = t.rank() as isize;
     let message =
         format!("a new dimension at {dim} is out of range: {} to {rank} for this tensor", -rank - 1);
-    Error::new(ErrorKind::Index, op, message).operand(t.shape(), t.dtype())
+    Error::new(ErrorKind::Index, op, message)
+        .operand(t.shape(), t.dtype())
+        .help("places count from 0, or from -1 for the one behind the last dimension")
 }
 
 /// A dimension counted from the front.
@@ -136,7 +140,8 @@ pub(crate) fn resolve_dims(op: &'static str, t: &Tensor, dims: impl Dims) -> Res
         let a = resolve_dim(op, t, d)?;
         if axes.contains(&a) {
             return Err(Error::new(ErrorKind::Index, op, format!("dimension {d} is named twice"))
-                .operand(t.shape(), t.dtype()));
+                .operand(t.shape(), t.dtype())
+                .help("name each dimension once"));
         }
         axes.push(a);
     }

@@ -4,7 +4,7 @@
 use hadal_core::{Error, Tag};
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A region whose intermediate results are computed again in the backward pass.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ thread_local! {
     static FLAGS: Cell<Flags> =
         const { Cell::new(Flags { grad: true, eager: false, strict: false, fuse: true, check_finite: false }) };
     static TAGS: RefCell<Vec<Tag>> = const { RefCell::new(Vec::new()) };
+    static CALLER: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
     static ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
     static REGION: RefCell<Option<Arc<Region>>> = const { RefCell::new(None) };
     static DEFERRED: RefCell<Option<Error>> = const { RefCell::new(None) };
@@ -111,7 +112,7 @@ pub(crate) fn finite_checked() -> bool {
 }
 
 /// Leaves the layer entered when dropped.
-pub struct TagGuard(());
+pub struct TagGuard(#[allow(dead_code)] CallerGuard);
 impl Drop for TagGuard {
     fn drop(&mut self) {
         TAGS.with_borrow_mut(|t| {
@@ -120,11 +121,48 @@ impl Drop for TagGuard {
     }
 }
 
-/// From here until the guard is dropped, errors name this layer.
+/// From here until the guard is dropped, errors name this layer, and its caller's line.
 #[must_use = "the layer is left when the guard is dropped"]
+#[track_caller]
 pub fn enter(tag: &Tag) -> TagGuard {
     TAGS.with_borrow_mut(|t| t.push(tag.clone()));
-    TagGuard(())
+    TagGuard(from_here())
+}
+
+/// Forgets the caller's line when dropped.
+pub struct CallerGuard(Option<&'static Location<'static>>);
+impl Drop for CallerGuard {
+    fn drop(&mut self) {
+        CALLER.set(self.0);
+    }
+}
+
+/// From here until the guard is dropped, what the library itself calls on the way counts as called where
+/// the caller of the calling function stands: `#[track_caller]` does not reach through closures and `dyn`.
+#[must_use = "the line is forgotten when the guard is dropped"]
+#[track_caller]
+pub fn from_here() -> CallerGuard {
+    let outer = CALLER.get();
+    CALLER.set(Some(users_line(Location::caller())));
+    CallerGuard(outer)
+}
+
+/// The line itself, unless it is the library's and a user's is known behind it.
+fn users_line(caller: &'static Location<'static>) -> &'static Location<'static> {
+    match CALLER.get() {
+        Some(outer) if is_ours(caller.file()) => outer,
+        _ => caller,
+    }
+}
+
+/// Whether a file is a source of this crate or of the layers, which lie side by side.
+fn is_ours(file: &str) -> bool {
+    const HERE: &str = file!();
+    static BESIDE: OnceLock<usize> = OnceLock::new();
+    let beside = *BESIDE.get_or_init(|| HERE.rfind("hadal-tensor").unwrap_or(0));
+    let Some(rest) = file.strip_prefix(&HERE[..beside]) else { return false };
+    (rest.starts_with("hadal-nn") || rest.starts_with("hadal-tensor"))
+        && rest.split(['/', '\\']).nth(1) == Some("src")
 }
 
 pub(crate) fn current_tag() -> Option<Tag> {
@@ -149,7 +187,9 @@ pub(crate) fn composed<R>(f: impl FnOnce() -> R) -> R {
 }
 
 pub(crate) fn origin(caller: &'static Location<'static>) -> Origin {
-    ORIGIN.with_borrow(|o| o.clone()).unwrap_or_else(|| Origin { location: caller, tag: current_tag() })
+    ORIGIN
+        .with_borrow(|o| o.clone())
+        .unwrap_or_else(|| Origin { location: users_line(caller), tag: current_tag() })
 }
 
 /// Runs `f`; nodes it builds belong to a region to recompute in the backward pass.

@@ -137,7 +137,9 @@ pub(crate) fn possible(shape: &Shape, dtype: DType) -> bool {
 }
 
 pub(crate) fn too_large(op: &'static str, shape: &Shape, dtype: DType) -> Error {
-    Error::new(ErrorKind::Shape, op, "more elements than memory could ever hold").operand(shape, dtype)
+    Error::new(ErrorKind::Shape, op, "more elements than memory could ever hold")
+        .operand(shape, dtype)
+        .help("check the sizes; one of them may come from a subtraction or a product gone wrong")
 }
 
 /// A shape of as many dimensions that is safe to compute with.

@@ -39,6 +39,7 @@ pub enum Nonlinearity {
 /// use hadal_nn::init::{Nonlinearity, calculate_gain};
 /// assert_eq!(calculate_gain(Nonlinearity::Relu), 2f64.sqrt());
 /// ```
+#[track_caller]
 pub fn calculate_gain(nonlinearity: Nonlinearity) -> f64 {
     match nonlinearity {
         Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
@@ -50,6 +51,7 @@ pub fn calculate_gain(nonlinearity: Nonlinearity) -> f64 {
 }
 
 /// Inputs and outputs that meet in one output and one input: `[out, in, kernel..]`.
+#[track_caller]
 fn fans(op: &'static str, shape: &Shape) -> Result<(usize, usize), Tensor> {
     if shape.rank() < 2 {
         let message = format!("the fan of shape {shape} is not defined");
@@ -66,26 +68,31 @@ fn fans(op: &'static str, shape: &Shape) -> Result<(usize, usize), Tensor> {
 }
 
 /// Uniform in `[low, high)`.
+#[track_caller]
 pub fn uniform(key: Key, shape: impl Into<Shape>, dtype: DType, low: f64, high: f64) -> Tensor {
     Tensor::uniform(shape, dtype, key, low, high)
 }
 
 /// Normal with this mean and standard deviation.
+#[track_caller]
 pub fn normal(key: Key, shape: impl Into<Shape>, dtype: DType, mean: f64, std: f64) -> Tensor {
     Tensor::normal(shape, dtype, key, mean, std)
 }
 
 /// Every element the same.
+#[track_caller]
 pub fn constant(shape: impl Into<Shape>, dtype: DType, value: f64) -> Tensor {
     Tensor::full_like(&Tensor::zeros(shape, dtype), value)
 }
 
 /// Zeros.
+#[track_caller]
 pub fn zeros(shape: impl Into<Shape>, dtype: DType) -> Tensor {
     Tensor::zeros(shape, dtype)
 }
 
 /// Ones.
+#[track_caller]
 pub fn ones(shape: impl Into<Shape>, dtype: DType) -> Tensor {
     Tensor::ones(shape, dtype)
 }
@@ -95,6 +102,7 @@ pub fn ones(shape: impl Into<Shape>, dtype: DType) -> Tensor {
 ///
 /// # Errors
 /// Fewer than two dimensions.
+#[track_caller]
 pub fn xavier_uniform(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64) -> Tensor {
     let shape = shape.into();
     match fans("xavier_uniform", &shape) {
@@ -108,6 +116,7 @@ pub fn xavier_uniform(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64
 ///
 /// # Errors
 /// Fewer than two dimensions.
+#[track_caller]
 pub fn xavier_normal(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64) -> Tensor {
     let shape = shape.into();
     match fans("xavier_normal", &shape) {
@@ -120,6 +129,7 @@ pub fn xavier_normal(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64)
 ///
 /// # Errors
 /// Fewer than two dimensions.
+#[track_caller]
 pub fn kaiming_uniform(
     key: Key,
     shape: impl Into<Shape>,
@@ -138,6 +148,7 @@ pub fn kaiming_uniform(
 ///
 /// # Errors
 /// Fewer than two dimensions.
+#[track_caller]
 pub fn kaiming_normal(
     key: Key,
     shape: impl Into<Shape>,
@@ -152,6 +163,7 @@ pub fn kaiming_normal(
     }
 }
 
+#[track_caller]
 fn kaiming_std(op: &'static str, shape: &Shape, fan: Fan, nonlinearity: Nonlinearity) -> Result<f64, Tensor> {
     let (fan_in, fan_out) = fans(op, shape)?;
     let n = if fan == Fan::In { fan_in } else { fan_out };
@@ -159,6 +171,7 @@ fn kaiming_std(op: &'static str, shape: &Shape, fan: Fan, nonlinearity: Nonlinea
 }
 
 /// Uniform around 0 with this standard deviation: the bound is √3 times it.
+#[track_caller]
 fn centered_uniform(key: Key, shape: Shape, dtype: DType, std: f64) -> Tensor {
     let bound = 3f64.sqrt() * std;
     Tensor::uniform(shape, dtype, key, -bound, bound)
@@ -169,6 +182,7 @@ fn centered_uniform(key: Key, shape: Shape, dtype: DType, std: f64) -> Tensor {
 ///
 /// # Errors
 /// `low` above `high`, or a negative standard deviation.
+#[track_caller]
 pub fn trunc_normal(
     key: Key,
     shape: impl Into<Shape>,
@@ -197,6 +211,7 @@ pub fn trunc_normal(
 }
 
 /// Ones on the diagonal of an `[n, m]` matrix, zeros elsewhere.
+#[track_caller]
 pub fn eye(n: usize, m: usize, dtype: DType) -> Tensor {
     Tensor::arange(0, n, 1).unsqueeze(1).eq(Tensor::arange(0, m, 1)).cast(dtype)
 }
@@ -206,6 +221,7 @@ pub fn eye(n: usize, m: usize, dtype: DType) -> Tensor {
 ///
 /// # Errors
 /// Not 3 to 5 dimensions, or groups that do not divide the output channels.
+#[track_caller]
 pub fn dirac(shape: impl Into<Shape>, dtype: DType, groups: usize) -> Tensor {
     let shape = shape.into();
     if !(3..=5).contains(&shape.rank()) || groups == 0 || !shape[0].is_multiple_of(groups) {
@@ -237,6 +253,7 @@ pub fn dirac(shape: impl Into<Shape>, dtype: DType, groups: usize) -> Tensor {
 ///
 /// # Errors
 /// Not a matrix, or a share outside `[0, 1]`.
+#[track_caller]
 pub fn sparse(key: Key, shape: impl Into<Shape>, dtype: DType, sparsity: f64, std: f64) -> Tensor {
     let shape = shape.into();
     if shape.rank() != 2 || !(0.0..=1.0).contains(&sparsity) {

@@ -20,6 +20,7 @@ use hadal_tensor::{Key, Tensor};
 ///
 /// # Errors
 /// Fewer than two dimensions.
+#[track_caller]
 pub fn orthogonal(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64) -> Tensor {
     let shape = shape.into();
     if shape.rank() < 2 {
@@ -32,6 +33,7 @@ pub fn orthogonal(key: Key, shape: impl Into<Shape>, dtype: DType, gain: f64) ->
     }
 }
 
+#[track_caller]
 fn drawn(key: Key, shape: &Shape, gain: f64) -> Result<Vec<f64>> {
     let rows = shape[0];
     let cols: usize = shape[1..].iter().product();
@@ -54,6 +56,7 @@ fn drawn(key: Key, shape: &Shape, gain: f64) -> Result<Vec<f64>> {
 /// Gram–Schmidt, each vector made orthogonal twice, which leaves it so to rounding ("twice is enough",
 /// Giraud 2005). The diagonal of R comes out positive: the distribution is the uniform one, without the
 /// change of signs that Householder's method needs.
+#[track_caller]
 fn orthonormalize(vectors: &mut [f64], length: usize) {
     if length == 0 {
         return;

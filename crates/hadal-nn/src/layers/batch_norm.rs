@@ -136,7 +136,8 @@ impl<const N: usize> Forward for BatchNorm<N> {
         let c = x.dims()[1];
         if c != self.features {
             let message = format!("the input has {c} channels, the layer is for {}", self.features);
-            return wrong(ErrorKind::Shape, Self::NAME, message, &[x], "");
+            let help = "the input is [n, c, ..]; give the layer as many features as it has channels";
+            return wrong(ErrorKind::Shape, Self::NAME, message, &[x], help);
         }
         if !x.dtype().is_float() {
             let message = format!("not defined for {}", x.dtype());

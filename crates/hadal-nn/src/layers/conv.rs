@@ -214,7 +214,13 @@ fn weight_shape(
 ) -> Result<Shape, Tensor> {
     let Some(taps) = kernel.resolve(n) else {
         let message = format!("the kernel takes 1 or {n} numbers");
-        return Err(wrong(ErrorKind::Value, name, message, &[], ""));
+        return Err(wrong(
+            ErrorKind::Value,
+            name,
+            message,
+            &[],
+            "give one number, or one for each spatial dimension",
+        ));
     };
     if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
         let message = format!("{inputs} and {outputs} channels in {groups} groups");

@@ -86,7 +86,8 @@ impl Embedding {
         let row = if index < 0 { index + rows as isize } else { index };
         if !(0..rows as isize).contains(&row) {
             let message = format!("padding_idx {index} is not a row of {rows}");
-            self.weight.set(wrong(ErrorKind::Index, "Embedding", message, &[&table], ""));
+            let help = "rows count from 0, or from -1 for the last one";
+            self.weight.set(wrong(ErrorKind::Index, "Embedding", message, &[&table], help));
             return self;
         }
         let keep = Tensor::arange(0, rows, 1).ne(row as i64).unsqueeze(1);

@@ -70,7 +70,13 @@ impl Forward for LazyLinear {
         }
         let Some(&in_features) = x.dims().last() else {
             let _layer = cx.enter(&self.tag);
-            return wrong(ErrorKind::Shape, "LazyLinear", "the input has no dimensions", &[x], "");
+            return wrong(
+                ErrorKind::Shape,
+                "LazyLinear",
+                "the input has no dimensions",
+                &[x],
+                "the input is [.., in_features]",
+            );
         };
         let layer = self.layer.get_or_init(|| {
             let layer = Linear::seeded(self.tag.clone(), self.seeds, in_features, self.out_features);
@@ -173,6 +179,8 @@ impl<const N: usize> Module for LazyConv<N> {
 impl<const N: usize> Forward for LazyConv<N> {
     #[track_caller]
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        // The layer is made in a closure.
+        let _line = hadal_tensor::from_here();
         if x.is_poisoned() {
             return x.clone();
         }

@@ -74,7 +74,9 @@ impl Module for Sequential {
 }
 
 impl Forward for Sequential {
+    #[track_caller]
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
+        let _line = hadal_tensor::from_here();
         self.layers.iter().fold(x.clone(), |x, (_, layer)| layer.forward(&x, cx))
     }
 }

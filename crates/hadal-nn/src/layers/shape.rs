@@ -97,7 +97,13 @@ impl Forward for Unflatten {
         let dim = if self.dim < 0 { self.dim + rank } else { self.dim };
         if !(0..rank).contains(&dim) {
             let message = format!("dimension {} of {rank}", self.dim);
-            return wrong(ErrorKind::Index, "Unflatten", message, &[x], "");
+            return wrong(
+                ErrorKind::Index,
+                "Unflatten",
+                message,
+                &[x],
+                "dimensions count from 0, or from -1 for the last one",
+            );
         }
         let dim = dim as usize;
         let known: isize = self.sizes.iter().filter(|&&n| n >= 0).product();
@@ -110,7 +116,13 @@ impl Forward for Unflatten {
         };
         if !fits {
             let message = format!("size {have} does not divide into {:?}", self.sizes);
-            return wrong(ErrorKind::Shape, "Unflatten", message, &[x], "");
+            return wrong(
+                ErrorKind::Shape,
+                "Unflatten",
+                message,
+                &[x],
+                "the sizes multiply to the dimension; one of them may be -1, to be worked out",
+            );
         }
         let mut dims: Vec<isize> = x.dims()[..dim].iter().map(|&d| d as isize).collect();
         dims.extend(self.sizes.iter().map(|&n| if n < 0 { have / known } else { n }));

@@ -47,7 +47,13 @@ impl Bce {
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Tensor {
         const OP: &str = "binary_cross_entropy";
         if let Some(w) = self.weight.as_ref().filter(|w| !fits(w, input)) {
-            return wrong(ErrorKind::Shape, OP, "the weight does not fit the input", &[input, target, w], "");
+            return wrong(
+                ErrorKind::Shape,
+                OP,
+                "the weight does not fit the input",
+                &[input, target, w],
+                "it broadcasts to the input",
+            );
         }
         paired(OP, [input, target], self.reduction, |[x, y]| {
             let loss = -(&y * held_log(&x) + (1.0 - &y) * held_log(&(1.0 - &x)));
@@ -105,7 +111,7 @@ impl BceWithLogits {
                     OP,
                     "a weight does not fit the input",
                     &[input, target, w],
-                    "",
+                    "both broadcast to the input",
                 );
             }
         }

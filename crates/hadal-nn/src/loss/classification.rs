@@ -316,7 +316,13 @@ impl Classes {
         }
         if weight.is_some_and(|w| w.dims() != [count]) {
             let message = format!("the weight needs one number for each of {count} classes");
-            return Err(wrong(ErrorKind::Shape, op, message, &operands, ""));
+            return Err(wrong(
+                ErrorKind::Shape,
+                op,
+                message,
+                &operands,
+                "there is one weight for each class: [c]",
+            ));
         }
         Ok(Classes { axis: axis as isize, count, rank: input.rank() })
     }

@@ -40,7 +40,13 @@ impl HingeEmbedding {
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Tensor {
         const OP: &str = "hinge_embedding_loss";
         if input.shape().broadcast(target.shape()).is_none_or(|s| s != *input.shape()) {
-            return wrong(ErrorKind::Shape, OP, "the target does not fit the input", &[input, target], "");
+            return wrong(
+                ErrorKind::Shape,
+                OP,
+                "the target does not fit the input",
+                &[input, target],
+                "it broadcasts to the input",
+            );
         }
         computed(OP, [input, target], |[x, y]| {
             let apart = y.ne(1.0).where_((self.margin - &x).relu(), 0.0);
@@ -84,7 +90,13 @@ impl MarginRanking {
     pub fn forward(&self, input1: &Tensor, input2: &Tensor, target: &Tensor) -> Tensor {
         const OP: &str = "margin_ranking_loss";
         if input1.dims() != input2.dims() || input1.dims() != target.dims() {
-            return wrong(ErrorKind::Shape, OP, "shapes differ", &[input1, input2, target], "");
+            return wrong(
+                ErrorKind::Shape,
+                OP,
+                "shapes differ",
+                &[input1, input2, target],
+                "bring them to one shape",
+            );
         }
         computed(OP, [input1, input2, target], |[a, b, y]| {
             self.reduction.apply(&(self.margin - y * (a - b)).relu())

@@ -42,7 +42,7 @@ impl MultiLabelSoftMargin {
         };
         if let Some(w) = self.weight.as_ref().filter(|w| w.dims() != [classes]) {
             let message = format!("the weight needs one number for each of {classes} classes");
-            return wrong(ErrorKind::Shape, OP, message, &[input, target, w], "");
+            return wrong(ErrorKind::Shape, OP, message, &[input, target, w], "it broadcasts to the input");
         }
         computed(OP, [input, target], |[x, y]| {
             // -ln sigmoid(x) = softplus(-x), -ln(1 - sigmoid(x)) = softplus(x) = softplus(-x) + x.

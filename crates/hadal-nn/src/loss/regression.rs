@@ -233,7 +233,7 @@ impl GaussianNll {
                 OP,
                 "input and target differ in shape",
                 &[input, target, var],
-                "",
+                "bring them to one shape, for example with .squeeze(-1) or .unsqueeze(-1)",
             );
         }
         let var = match var.dims().len() + 1 == dims.len() && dims.starts_with(var.dims()) {

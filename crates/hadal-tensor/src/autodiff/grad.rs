@@ -89,7 +89,8 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
     if cotangent.shape() != y.shape() {
         return Err(Error::new(ErrorKind::Shape, "vjp", "the cotangent's shape is not the result's")
             .operand(y.shape(), y.dtype())
-            .operand(cotangent.shape(), cotangent.dtype()));
+            .operand(cotangent.shape(), cotangent.dtype())
+            .help("expand the cotangent: .expand_as(&y)"));
     }
     for x in xs {
         x.checked()?;

@@ -245,8 +245,11 @@ pub(crate) const LARGEST: usize = i32::MAX as usize;
 fn numbers(padding: &Spatial, n: usize) -> Result<Vec<usize>, Problem> {
     match padding.resolve(n) {
         Some(p) if p.iter().all(|&v| v <= LARGEST) => Ok(p),
-        Some(_) => problem(format!("padding is {LARGEST} at most"), ""),
-        None => problem(format!("padding takes 1 or {n} numbers"), ""),
+        Some(_) => problem(format!("padding is {LARGEST} at most"), "pad less"),
+        None => problem(
+            format!("padding takes 1 or {n} numbers"),
+            "give one number, or one for each spatial dimension",
+        ),
     }
 }
 
@@ -274,20 +277,26 @@ fn common(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Result<Common, P
         );
     }
     if w.rank() != n + 2 {
-        return problem(format!("the weight has {} dimensions, not {}", w.rank(), n + 2), "");
+        return problem(
+            format!("the weight has {} dimensions, not {}", w.rank(), n + 2),
+            "the weight is [out, in / groups, kernel..], transposed [in, out / groups, kernel..]",
+        );
     }
     let (Some(stride), Some(dilation)) = (o.stride.resolve(n), o.dilation.resolve(n)) else {
-        return problem(format!("stride and dilation take 1 or {n} numbers"), "");
+        return problem(
+            format!("stride and dilation take 1 or {n} numbers"),
+            "give one number, or one for each spatial dimension",
+        );
     };
     if stride.contains(&0) || dilation.contains(&0) || o.groups == 0 {
-        return problem("stride, dilation and groups must be at least 1", "");
+        return problem("stride, dilation and groups must be at least 1", "1 is the default of all three");
     }
     if stride.iter().chain(&dilation).any(|&v| v > LARGEST) {
-        return problem(format!("stride and dilation are {LARGEST} at most"), "");
+        return problem(format!("stride and dilation are {LARGEST} at most"), "use smaller ones");
     }
     let (kernel, spatial) = (w.dims()[2..].to_vec(), x.dims()[2..].to_vec());
     if kernel.contains(&0) {
-        return problem("a kernel of size 0", "");
+        return problem("a kernel of size 0", "a kernel has at least one tap in each dimension");
     }
     Ok(Common { stride, dilation, kernel, spatial })
 }
@@ -377,10 +386,16 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
         );
     }
     if !channels.is_multiple_of(o.groups) {
-        return problem(format!("{channels} input channels in {} groups", o.groups), "");
+        return problem(
+            format!("{channels} input channels in {} groups", o.groups),
+            "both numbers of channels must be multiples of groups",
+        );
     }
     let Some(extra) = o.output_padding.resolve(n) else {
-        return problem(format!("output padding takes 1 or {n} numbers"), "");
+        return problem(
+            format!("output padding takes 1 or {n} numbers"),
+            "give one number, or one for each spatial dimension",
+        );
     };
     let pad = match &o.padding {
         Padding::Valid => vec![0; n],
@@ -395,16 +410,22 @@ fn transposed_geometry(x: &Tensor, w: &Tensor, n: usize, o: &ConvOptions) -> Res
     let mut windows = Vec::new();
     for d in 0..n {
         if extra[d] >= c.stride[d].max(c.dilation[d]) {
-            return problem("output padding must be smaller than stride or dilation", "");
+            return problem(
+                "output padding must be smaller than stride or dilation",
+                "it chooses among the sizes that the stride or dilation leaves open",
+            );
         }
         if c.spatial[d] == 0 {
-            return problem("an empty spatial dimension", "");
+            return problem("an empty spatial dimension", "give at least one element in each");
         }
         let reach = c.dilation[d].saturating_mul(c.kernel[d] - 1).saturating_add(1);
         let full =
             (c.spatial[d] - 1).saturating_mul(c.stride[d]).saturating_add(reach).saturating_add(extra[d]);
         if full <= 2 * pad[d] {
-            return problem(format!("padding {} leaves nothing of {full} outputs", pad[d]), "");
+            return problem(
+                format!("padding {} leaves nothing of {full} outputs", pad[d]),
+                "pad less; padding cuts off a transposed convolution's output",
+            );
         }
         windows.push(Window {
             input: full - 2 * pad[d],

@@ -129,7 +129,8 @@ impl Tensor {
                 ErrorKind::Shape,
                 "from_vec",
                 format!("{} elements do not fill shape {shape}, which has {}", data.len(), shape.numel()),
-            );
+            )
+            .help("give as many elements as the sizes multiply to");
             return Tensor::poison(e, &Shape::from(data.len()), T::DTYPE);
         }
         Tensor::from_buffer(Buffer::from_slice(&data), shape, T::DTYPE)
@@ -234,7 +235,8 @@ impl Tensor {
         };
         if s.to_f64() == 0.0 || !count.is_finite() {
             let e =
-                Error::new(ErrorKind::Value, "arange", format!("no range from {a} to {b} in steps of {s}"));
+                Error::new(ErrorKind::Value, "arange", format!("no range from {a} to {b} in steps of {s}"))
+                    .help("use finite numbers and a step other than 0");
             return Tensor::poison(e, &Shape::from(0), dtype);
         }
         let (a, s) = if float {
@@ -313,7 +315,8 @@ impl Tensor {
                 ErrorKind::Value,
                 "randint",
                 format!("no whole number from {low} to below {high}"),
-            );
+            )
+            .help("low must be below high, which is not drawn itself");
             return Tensor::poison(e, &shape, DType::I64);
         }
         Tensor::random(shape, DType::I64, key, Distribution::Int(low, high), "randint")
@@ -323,7 +326,8 @@ impl Tensor {
     pub fn bernoulli(shape: impl Into<Shape>, dtype: DType, key: Key, p: f64) -> Tensor {
         let shape = shape.into();
         if !(0.0..=1.0).contains(&p) {
-            let e = Error::new(ErrorKind::Value, "bernoulli", format!("a probability of {p}"));
+            let e = Error::new(ErrorKind::Value, "bernoulli", format!("a probability of {p}"))
+                .help("p is from 0 to 1");
             return Tensor::poison(e, &shape, dtype);
         }
         Tensor::random(shape, dtype, key, Distribution::Bernoulli(p), "bernoulli")

@@ -62,7 +62,10 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Tensor {
     }
     composed(|| match evaluate(equation, operands) {
         Ok(t) => t,
-        Err((kind, message)) => fail("einsum", kind, format!("\"{equation}\": {message}"), operands, ""),
+        Err((kind, message)) => {
+            let help = "one letter for each dimension, as in \"ij,jk->ik\"; a letter has one size everywhere";
+            fail("einsum", kind, format!("\"{equation}\": {message}"), operands, help)
+        }
     })
 }
 

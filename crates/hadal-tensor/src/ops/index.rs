@@ -30,9 +30,24 @@ impl Tensor {
 
     #[track_caller]
     fn shape_error(&self, op: &'static str, what: String, other: &Tensor) -> Tensor {
+        let help = match op {
+            "gather" => {
+                "the index has the tensor's dimensions, none larger than the tensor's but the one named"
+            }
+            "scatter" | "scatter_add" => {
+                "index and source have the tensor's dimensions; the index is nowhere larger than the source, and \
+                 than the tensor only along the dimension named"
+            }
+            "index_add" => {
+                "the source has the tensor's shape, with the index's length along the dimension named"
+            }
+            "index_select" => "flatten it, or use index or gather",
+            _ => "the table is [rows, width..]",
+        };
         let e = Error::new(ErrorKind::Shape, op, what)
             .operand(self.shape(), self.dtype())
-            .operand(other.shape(), other.dtype());
+            .operand(other.shape(), other.dtype())
+            .help(help);
         self.fail(e, self.dtype())
     }
 
@@ -82,7 +97,8 @@ impl Tensor {
         if src.dtype() != self.dtype() {
             let e = Error::new(ErrorKind::DType, op, "the source must have the tensor's dtype")
                 .operand(self.shape(), self.dtype())
-                .operand(src.shape(), src.dtype());
+                .operand(src.shape(), src.dtype())
+                .help("cast it: .cast_like(&x)");
             return self.fail(e, self.dtype());
         }
         let fits = index.rank() == self.rank()

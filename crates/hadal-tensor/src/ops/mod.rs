@@ -9,6 +9,7 @@ pub(crate) mod index;
 pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod operators;
+pub(crate) mod place;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 pub(crate) mod recurrent;

@@ -88,7 +88,8 @@ impl Tensor {
         if let Some(odd) = tensors.iter().find(|t| t.shape() != tensors[0].shape()) {
             let e = Error::new(ErrorKind::Shape, "stack", "shapes differ")
                 .operand(tensors[0].shape(), tensors[0].dtype())
-                .operand(odd.shape(), odd.dtype());
+                .operand(odd.shape(), odd.dtype())
+                .help("bring them to one shape, or use cat to join along a dimension that is there");
             return Tensor::poison(e, tensors[0].shape(), tensors[0].dtype());
         }
         let axis = if dim < 0 { dim + tensors.first().map_or(0, |t| t.rank() as isize) + 1 } else { dim };
@@ -135,7 +136,8 @@ impl Tensor {
                 "split",
                 format!("{sizes:?} do not add up to {}", self.dims()[axis]),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("the sizes of the pieces make up the dimension");
             return self.bad_pieces(sizes.len(), e);
         }
         let mut at = 0;
@@ -211,7 +213,8 @@ impl Tensor {
                 "pad",
                 format!("{} pairs for {} dimensions", amounts.len(), self.rank()),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("give a pair (before, after) for each dimension to pad, the last one first");
             return self.fail(e, self.dtype());
         }
         let mut inner = self.clone();
@@ -229,7 +232,8 @@ impl Tensor {
                     "pad",
                     format!("({lo}, {hi}) leaves nothing of dimension {d}"),
                 )
-                .operand(self.shape(), self.dtype());
+                .operand(self.shape(), self.dtype())
+                .help("negative amounts cut off, at most what is there");
                 return self.fail(e, self.dtype());
             }
             let cut_lo = (-lo).max(0);

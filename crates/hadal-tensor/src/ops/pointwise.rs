@@ -134,7 +134,8 @@ fn binary_of(op: BinaryOp, a: &Operand, b: &Operand) -> Tensor {
         _ => (common, common),
     };
     if let Some(problem) = dtype_problem(op, common) {
-        return failed(Error::new(ErrorKind::DType, op.name(), problem), a, b, out);
+        let help = "cast the operands first, as in .cast(DType::I64)";
+        return failed(Error::new(ErrorKind::DType, op.name(), problem).help(help), a, b, out);
     }
     let Some(shape) = broadcast(&[a, b]) else {
         return failed(
@@ -243,7 +244,8 @@ impl Tensor {
         let cond = Operand::Tensor(self.clone());
         let Some(shape) = broadcast(&[&cond, &a, &b]) else {
             let e = Error::new(ErrorKind::Shape, "where", "shapes do not broadcast")
-                .operand(self.shape(), self.dtype());
+                .operand(self.shape(), self.dtype())
+                .help("sizes must be equal or 1, counted from the last dimension");
             return failed(e, &a, &b, dtype);
         };
         let inputs = smallvec![self.expand_to(&shape), adapt(&a, &shape, dtype), adapt(&b, &shape, dtype)];
@@ -263,7 +265,8 @@ impl Tensor {
         if mask.dtype() != DType::Bool {
             let e = Error::new(ErrorKind::DType, "masked_fill", "the mask must be bool")
                 .operand(self.shape(), self.dtype())
-                .operand(mask.shape(), mask.dtype());
+                .operand(mask.shape(), mask.dtype())
+                .help("compare it: .ne(0), .gt(0.0), …");
             return self.fail(e, self.dtype());
         }
         if misfit(&Operand::Scalar(value), self.dtype()).is_some() {
@@ -271,6 +274,13 @@ impl Tensor {
                 Error::new(ErrorKind::Value, "masked_fill", format!("{value} does not fit {}", self.dtype()))
                     .operand(self.shape(), self.dtype());
             return self.fail(e, self.dtype());
+        }
+        if mask.shape().broadcast(self.shape()).is_none() {
+            let e = Error::new(ErrorKind::Shape, "masked_fill", "shapes do not broadcast")
+                .operand(self.shape(), self.dtype())
+                .operand(mask.shape(), mask.dtype())
+                .help("the mask's sizes must be the tensor's or 1, counted from the last dimension");
+            return if mask.is_poisoned() { mask.clone() } else { self.fail(e, self.dtype()) };
         }
         mask.where_(Operand::Scalar(value.cast(self.dtype())), self).cast(self.dtype())
     }

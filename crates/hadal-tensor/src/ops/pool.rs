@@ -125,7 +125,12 @@ pool_methods! {
 impl Tensor {
     #[track_caller]
     fn pool_error(&self, op: &'static str, message: String) -> Tensor {
-        let e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
+        let mut e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
+        if e.message().starts_with("a window") {
+            e = e.help("use a smaller window or dilation, more padding, or a larger input");
+        } else if e.message().starts_with("padding") {
+            e = e.help("pad the input first, with .pad(…)");
+        }
         self.fail(e, self.dtype())
     }
 

@@ -121,7 +121,8 @@ impl Tensor {
     fn extreme(&self, op: &'static str, reduce: ReduceOp, axes: Axes) -> Tensor {
         if axes.iter().any(|&a| self.dims()[a] == 0) {
             let e = Error::new(ErrorKind::Shape, op, "nothing to choose from")
-                .operand(self.shape(), self.dtype());
+                .operand(self.shape(), self.dtype())
+                .help("the reduced dimensions must not be empty");
             return self.fail(e, self.dtype());
         }
         self.reduce(reduce, axes, self.dtype())
@@ -221,7 +222,9 @@ impl Tensor {
         let nothing = self.rank() > 0 && axes.is_empty();
         if nothing || axes.iter().any(|&a| self.dims()[a] == 0) {
             let message = if nothing { "no dimension is named" } else { "nothing to choose from" };
-            let e = Error::new(ErrorKind::Shape, op, message).operand(self.shape(), self.dtype());
+            let e = Error::new(ErrorKind::Shape, op, message)
+                .operand(self.shape(), self.dtype())
+                .help("name dimensions that are not empty, or .. for all");
             return self.fail(e, DType::I64);
         }
         let kept: Axes = (0..self.rank()).filter(|d| !axes.contains(d)).collect();

@@ -269,7 +269,8 @@ impl Tensor {
                     self.dims()[d]
                 ),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("start and length must stay within the dimension");
             return self.fail(e, self.dtype());
         }
         self.narrow_axis(d, start, length, 1)
@@ -311,7 +312,8 @@ impl Tensor {
                 "slice",
                 format!("{} indices for {} dimensions", slices.len(), self.rank()),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("give at most one for each dimension");
             return self.fail(e, self.dtype());
         }
         let mut starts: Axes = SmallVec::from_elem(0, self.rank());
@@ -337,7 +339,9 @@ impl Tensor {
                 (s.step == 0).then(|| "a step of 0".to_owned())
             };
             if let Some(p) = problem {
-                let e = Error::new(ErrorKind::Index, "slice", p).operand(self.shape(), self.dtype());
+                let e = Error::new(ErrorKind::Index, "slice", p)
+                    .operand(self.shape(), self.dtype())
+                    .help("positions count from 0, or from -1 for the last; steps are not 0");
                 return self.fail(e, self.dtype());
             }
         }
@@ -380,7 +384,8 @@ impl Tensor {
                 "unfold",
                 format!("windows of {size} every {step} in dimension {dim}, which has {n} elements"),
             )
-            .operand(self.shape(), self.dtype());
+            .operand(self.shape(), self.dtype())
+            .help("size and step are at least 1, and a window fits into the dimension");
             return self.fail(e, self.dtype());
         }
         let mut shape = self.shape().clone();

@@ -77,7 +77,7 @@ pub fn table(f: &Fixtures) {
     row(|| b.where_(x, bad), POISON);
     row(|| bad.where_(x, x), POISON);
     row(|| x.masked_fill(x, 0.0), "masked_fill: the mask must be bool");
-    row(|| v.masked_fill(b, 0.0), "where: shapes do not broadcast");
+    row(|| v.masked_fill(b, 0.0), "masked_fill: shapes do not broadcast");
     row(|| x.masked_fill(bad, 0.0), "masked_fill: the mask must be bool");
     row(|| bad.logical_not(), POISON);
     row(|| x.bitwise_not(), "bitwise_xor: bits of f32 have no meaning; integers or bools only");

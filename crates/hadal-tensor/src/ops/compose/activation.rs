@@ -62,7 +62,13 @@ impl Tensor {
     #[track_caller]
     pub fn celu(&self, alpha: f64) -> Tensor {
         if alpha == 0.0 {
-            return fail("celu", ErrorKind::Value, "an alpha of 0", &[self], "");
+            return fail(
+                "celu",
+                ErrorKind::Value,
+                "an alpha of 0",
+                &[self],
+                "use any other number; PyTorch's is 1",
+            );
         }
         self.elu_with(alpha, 1.0, 1.0 / alpha)
     }
@@ -180,7 +186,13 @@ impl Tensor {
     #[track_caller]
     pub fn softplus_with(&self, beta: f64, threshold: f64) -> Tensor {
         if beta == 0.0 {
-            return fail("softplus", ErrorKind::Value, "a beta of 0", &[self], "");
+            return fail(
+                "softplus",
+                ErrorKind::Value,
+                "a beta of 0",
+                &[self],
+                "use any other number; PyTorch's is 1",
+            );
         }
         in_float(self, |x| {
             let scaled = x * beta;

@@ -44,10 +44,22 @@ impl Tensor {
             Err(e) => return self.fail(e, self.dtype()),
         };
         if p.is_nan() {
-            return fail("norm", ErrorKind::Value, "a p of NaN", &[self], "");
+            return fail(
+                "norm",
+                ErrorKind::Value,
+                "a p of NaN",
+                &[self],
+                "use a number, or f64::INFINITY for the largest absolute value",
+            );
         }
         if p.is_infinite() && axes.iter().any(|&a| self.dims()[a] == 0) {
-            return fail("norm", ErrorKind::Shape, "no largest or smallest of no elements", &[self], "");
+            return fail(
+                "norm",
+                ErrorKind::Shape,
+                "no largest or smallest of no elements",
+                &[self],
+                "the reduced dimensions must not be empty",
+            );
         }
         in_float(self, |x| {
             let sum = |t: Tensor| if keep { t.sum_keepdim(&axes) } else { t.sum(&axes) };
@@ -143,7 +155,7 @@ impl Tensor {
         for t in [weight, bias].into_iter().flatten() {
             if t.dims() != [c] {
                 let message = format!("weight and bias must have the shape [{c}] of the channels");
-                return fail(OP, ErrorKind::Shape, message, &[self, t], "");
+                return fail(OP, ErrorKind::Shape, message, &[self, t], "weight and bias are [channels]");
             }
         }
         let mut channels = vec![1; self.rank()];
@@ -185,7 +197,7 @@ impl Tensor {
         for t in parameters.into_iter().flatten() {
             if t.dims() != normalized {
                 let message = format!("weight and bias must have the shape {normalized:?}");
-                return Err(fail(op, ErrorKind::Shape, message, &[self, t], ""));
+                return Err(fail(op, ErrorKind::Shape, message, &[self, t], "it has the normalized sizes"));
             }
         }
         if let Some(bad) = parameters.into_iter().flatten().find(|t| t.is_poisoned()) {
@@ -203,7 +215,13 @@ impl Tensor {
             return bad;
         }
         let Some(shape) = pointwise::broadcast(&[&Operand::from(self), &Operand::from(other)]) else {
-            return fail(OP, ErrorKind::Shape, "shapes do not broadcast", &[self, other], "");
+            return fail(
+                OP,
+                ErrorKind::Shape,
+                "shapes do not broadcast",
+                &[self, other],
+                "sizes must be equal or 1, counted from the last dimension",
+            );
         };
         in_float_all([self, other], |[a, b]| {
             let (a, b) = (a.expand_to(&shape), b.expand_to(&shape));

@@ -71,7 +71,13 @@ impl Tensor {
                 return bad;
             }
             if self.shape().broadcast(b.shape()).is_none() {
-                return fail("clamp", ErrorKind::Shape, "shapes do not broadcast", &[self, b], "");
+                return fail(
+                    "clamp",
+                    ErrorKind::Shape,
+                    "shapes do not broadcast",
+                    &[self, b],
+                    "sizes must be equal or 1, counted from the last dimension",
+                );
             }
         }
         composed(|| binary(beyond, Operand::from(self), bound.clone()).where_(&bound, self))
@@ -218,7 +224,13 @@ impl Tensor {
     #[track_caller]
     pub fn outer(&self, other: &Tensor) -> Tensor {
         if self.rank() != 1 || other.rank() != 1 {
-            return fail("outer", ErrorKind::Shape, "two vectors are needed", &[self, other], "");
+            return fail(
+                "outer",
+                ErrorKind::Shape,
+                "two vectors are needed",
+                &[self, other],
+                "flatten them, or use matmul",
+            );
         }
         self.unsqueeze(1) * other.unsqueeze(0)
     }
@@ -238,7 +250,13 @@ impl Tensor {
     pub fn cdist(&self, other: &Tensor, p: f64) -> Tensor {
         if self.rank() < 2 || other.rank() < 2 || self.size(-1) != other.size(-1) {
             let message = "rows of one length are needed, [.., n, m] and [.., k, m]";
-            return fail("cdist", ErrorKind::Shape, message, &[self, other], "");
+            return fail(
+                "cdist",
+                ErrorKind::Shape,
+                message,
+                &[self, other],
+                "transpose one, or flatten what comes before the rows",
+            );
         }
         (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
     }
