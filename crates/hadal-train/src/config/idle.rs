@@ -305,7 +305,9 @@ mod tests {
             for (name, value) in values {
                 let mut changed = base.clone();
                 changed.set(name, value).unwrap();
-                let built = |c: &Config| format!("{:?} {:?}", c.build_schedule(100), c.build_plateau());
+                let built = |c: &Config| {
+                    format!("{:?} {:?} {}", c.build_schedule(100), c.build_plateau(), c.base_rate())
+                };
                 assert_eq!(
                     built(&changed) != built(&base),
                     changed.idle(name).is_none(),
