@@ -2,7 +2,8 @@
 //! beyond them there are `ceiling`, which measures what the machine can do, the workloads that count
 //! the cost of the graph, and figures on memory in every answer.
 //!
-//! `hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS`
+//! `hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS |
+//! profile WORKLOAD`
 
 mod ceiling;
 mod fill;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             say(&ceiling::measure(hadal_tensor::threads()).unwrap_or_else(|e| json!({"error": e})));
         }
         ["check", workload] => say(&server.check(workload)),
+        ["profile", workload] => say(&server.profile(workload)),
         ["run", workload, reps] => say(&server.answer(workload, reps)),
         ["serve"] => {
             for line in std::io::stdin().lock().lines() {
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Repetitions of a profile.
+const PROFILES: usize = 20;
 /// Runs that are not timed.
 const WARM_UPS: usize = 3;
 
@@ -74,7 +78,8 @@ const EXPECTED: &str = "expected: CHECK <workload> | RUN <workload> <reps> | FRE
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS"
+        "usage: hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | \
+         run WORKLOAD REPS | profile WORKLOAD"
     );
     ExitCode::from(2)
 }
@@ -119,6 +124,32 @@ impl Server {
         }
         self.ready.insert(workload.to_owned(), w);
         Ok(outputs)
+    }
+
+    /// Every piece of work of one repetition with the least time that it took in several.
+    fn profile(&mut self, workload: &str) -> Value {
+        if let Err(e) = self.prepare(workload) {
+            return json!({"workload": workload, "error": e});
+        }
+        let Some(w) = self.ready.get_mut(workload) else { return json!({"error": "not prepared"}) };
+        let mut best: Vec<hadal_tensor::Work> = Vec::new();
+        for _ in 0..PROFILES {
+            let (_, seen) = hadal_tensor::profile(|| (w.run)());
+            if best.len() != seen.work.len() {
+                best = seen.work;
+                continue;
+            }
+            best.iter_mut().zip(seen.work).for_each(|(b, now)| b.time = b.time.min(now.time));
+        }
+        let us = |w: &hadal_tensor::Work| w.time.as_secs_f64() * 1e6;
+        let rows: Vec<Value> = best
+            .iter()
+            .map(|w| {
+                let shape = w.shape.to_string();
+                json!({"name": w.name, "shape": shape, "us": us(w), "flops": w.flops, "bytes": w.bytes})
+            })
+            .collect();
+        json!({"workload": workload, "us": best.iter().map(us).sum::<f64>(), "work": rows})
     }
 
     fn run(&mut self, workload: &str, reps: usize) -> Result<Value, String> {

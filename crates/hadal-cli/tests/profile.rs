@@ -107,7 +107,7 @@ fn a_run_is_left_as_it_is() {
         (&"inference of softmax-regression, batch 1".into(), &4.into())
     );
     // One product of [1, 784] and [784, 10] a step, and nothing of a gradient.
-    assert_eq!(j["operations"].as_array().unwrap().iter().filter(|o| o["name"] == "matmul").count(), 1);
+    assert_eq!(j["operations"].as_array().unwrap().iter().filter(|o| o["name"] == "matmul+add").count(), 1);
     assert_eq!(j["operations"][0]["calls"], 4);
     let weights = text(&run.join("model.safetensors")).to_owned();
     let j = json(&ok(dir.path(), &["profile", &weights, "--inference", "--batch-size=8", "--json"]));

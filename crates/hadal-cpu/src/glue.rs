@@ -3,11 +3,12 @@
 
 use crate::args::{Dense, dense, elements, input, internal, output, want_dtype};
 use crate::backend::Ran;
-use crate::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
+use crate::conv::{ConvEpilogue, PieceMap, conv_forward, conv_input_grad, conv_weight_grad};
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
 use crate::pool::{self, max_pool_indices};
+use crate::program::Pieces;
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, ConvGeometry, Op, Out, PoolGeometry};
+use hadal_core::ops::{Arg, ConvGeometry, Kernel, Op, Out, PoolGeometry};
 use hadal_core::{DType, Layout, Result, Shape, dispatch_storage};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -15,10 +16,10 @@ use std::ops::ControlFlow::{Break, Continue};
 pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
     let name = op.name();
     match op {
-        Op::Matmul => Break(matmul(name, inputs, out)),
-        Op::Conv(g) => Break(conv(name, Pass::Forward, g, inputs, out)),
-        Op::ConvInputGrad(g) => Break(conv(name, Pass::InputGrad, g, inputs, out)),
-        Op::ConvWeightGrad(g) => Break(conv(name, Pass::WeightGrad, g, inputs, out)),
+        Op::Matmul => Break(matmul(name, inputs, out, None)),
+        Op::Conv(g) => Break(conv(name, Pass::Forward, g, inputs, out, None)),
+        Op::ConvInputGrad(g) => Break(conv(name, Pass::InputGrad, g, inputs, out, None)),
+        Op::ConvWeightGrad(g) => Break(conv(name, Pass::WeightGrad, g, inputs, out, None)),
         Op::MaxPoolIndex(g) => Break(max_pool_index(name, g, inputs, out)),
         Op::SumPool(g) => Break(sum_pool(name, false, g, inputs, out)),
         Op::SumPoolGrad(g) => Break(sum_pool(name, true, g, inputs, out)),
@@ -26,8 +27,26 @@ pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
     }
 }
 
+/// Whether a kernel hands over pieces of its result.
+pub fn takes_pieces(kernel: &Kernel<'_>) -> bool {
+    matches!(kernel.op, Op::Matmul | Op::Conv(_) | Op::ConvInputGrad(_))
+        && matches!(kernel.dtype, DType::F32 | DType::F64)
+}
+
+/// Runs an operation of this file whose result goes through a program. The program's arguments, the
+/// result's memory among them, are borrowed by the caller.
+pub fn run_behind(kernel: &Kernel<'_>, out: Out<'_>, pieces: &Pieces<'_>) -> Result<()> {
+    let (name, inputs) = (kernel.op.name(), kernel.inputs);
+    match kernel.op {
+        Op::Matmul => matmul(name, inputs, out, Some(pieces)),
+        Op::Conv(g) => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
+        Op::ConvInputGrad(g) => conv(name, Pass::InputGrad, g, inputs, out, Some(pieces)),
+        _ => Err(internal(name, "this operation takes no epilogue")),
+    }
+}
+
 /// `[batch.., m, k] · [batch.., k, n]`, the views read in place whatever their strides.
-fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>, pieces: Option<&Pieces<'_>>) -> Result<()> {
     let (a, b) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let (la, lb) = (a.layout, b.layout);
     let fits = la.shape.rank() >= 2 && la.shape.rank() == lb.shape.rank();
@@ -58,11 +77,11 @@ fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> 
         let c = output::<u8>(op, &mut out)?;
         c.fill(0);
         let c = bytemuck::checked::try_cast_slice_mut::<u8, bool>(c).map_err(bad)?;
-        return product(op, batch, (m, n, k), view(a, la), view(b, lb), c);
+        return product(op, batch, (m, n, k), view(a, la), view(b, lb), c, None);
     }
     dispatch_storage!(out.dtype, T => {
         let (a, b) = (elements::<T>(op, a)?, elements::<T>(op, b)?);
-        product(op, batch, (m, n, k), view(a, la), view(b, lb), output::<T>(op, &mut out)?)
+        product(op, batch, (m, n, k), view(a, la), view(b, lb), output::<T>(op, &mut out)?, pieces)
     })
 }
 
@@ -73,8 +92,16 @@ fn product<T: MatmulElement>(
     a: MatView<'_, T>,
     b: MatView<'_, T>,
     c: &mut [T],
+    pieces: Option<&Pieces<'_>>,
 ) -> Result<()> {
-    multiply(batch, m, n, k, a, b, c, false, &Epilogue::NONE).map_err(|e| internal(op, e))
+    let Some(pieces) = pieces else {
+        return multiply(batch, m, n, k, a, b, c, false, &Epilogue::NONE).map_err(|e| internal(op, e));
+    };
+    // SAFETY: the program's arguments are borrowed by whoever called `run_behind`; each element of the
+    // result is handed over once.
+    let map = |row: usize, col: usize, values: &mut [T]| unsafe { pieces.run(row * n + col, values) };
+    let epilogue = Epilogue { map: Some(&map), ..Epilogue::NONE };
+    multiply(batch, m, n, k, a, b, c, false, &epilogue).map_err(|e| internal(op, e))
 }
 
 /// The last two dimensions as matrices. The layout has at least two.
@@ -142,15 +169,31 @@ pub enum Pass {
 }
 
 /// A pass of a convolution. Inputs that are not row-major are copied first.
-fn conv(op: &'static str, pass: Pass, g: &ConvGeometry, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+fn conv(
+    op: &'static str,
+    pass: Pass,
+    g: &ConvGeometry,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+    pieces: Option<&Pieces<'_>>,
+) -> Result<()> {
     let (a, na) = float_input(op, inputs, 0, out.dtype)?;
     let (b, nb) = float_input(op, inputs, 1, out.dtype)?;
     dispatch_float!(op, out.dtype, T => {
         let (a, b) = (&a.slice::<T>()[..na], &b.slice::<T>()[..nb]);
         let c = output::<T>(op, &mut out)?;
+        let run = |at: usize, values: &mut [T]| {
+            if let Some(pieces) = pieces {
+                // SAFETY: the program's arguments are borrowed by whoever called `run_behind`; each
+                // element of the result is handed over once.
+                unsafe { pieces.run(at, values) }
+            }
+        };
+        let map: Option<&PieceMap<'_, T>> = if pieces.is_some() { Some(&run) } else { None };
+        let epilogue = ConvEpilogue { map, ..ConvEpilogue::NONE };
         match pass {
-            Pass::Forward => conv_forward(a, b, c, g, ConvEpilogue::NONE),
-            Pass::InputGrad => conv_input_grad(a, b, c, g, ConvEpilogue::NONE),
+            Pass::Forward => conv_forward(a, b, c, g, epilogue),
+            Pass::InputGrad => conv_input_grad(a, b, c, g, epilogue),
             Pass::WeightGrad => conv_weight_grad(a, b, c, g),
         }
         .map_err(|e| internal(op, e))

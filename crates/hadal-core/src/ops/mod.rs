@@ -397,6 +397,15 @@ pub trait Prepared: Send {
         inputs: &[Arg<'_>],
         outputs: &mut [Out<'_>],
     ) -> crate::Result<()>;
+    /// Runs a kernel and then the program on its result, where the device can piece by piece, while a
+    /// piece is in cache. The bits are those of one after the other.
+    fn run_behind(
+        &mut self,
+        kernel: &Kernel<'_>,
+        constants: &[crate::Scalar],
+        inputs: &[Arg<'_>],
+        outputs: &mut [Out<'_>],
+    ) -> crate::Result<()>;
 }
 
 /// What a device must be able to do. Kernels get layouts and contiguous outputs.
@@ -406,4 +415,20 @@ pub trait Backend: Send + Sync {
     /// Runs any other operation that has a kernel (not leaves, pointwise operations, reductions or
     /// views). Errors are those only data can show, such as an index out of range.
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
+}
+
+/// A kernel whose result goes through a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<'a> {
+    /// What it computes.
+    pub op: &'a Op,
+    /// Its inputs.
+    pub inputs: &'a [Arg<'a>],
+    /// The program's output in whose memory its result is computed. The program's inputs that are
+    /// [`Data::InPlace`] lie there.
+    pub into: usize,
+    /// Shape of the result; the program's space is as large.
+    pub shape: &'a Shape,
+    /// Dtype of the result.
+    pub dtype: DType,
 }

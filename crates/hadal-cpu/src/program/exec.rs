@@ -8,6 +8,7 @@ use hadal_core::smallvec::SmallVec;
 use hadal_core::{DType, Scalar};
 
 /// The memory of one run.
+#[derive(Clone)]
 pub(super) struct Memory {
     /// Where each operand of the plan lies.
     pub operands: SmallVec<[At; 4]>,
@@ -19,12 +20,15 @@ pub(super) struct Memory {
 // writes its own elements; the caller of the program holds the borrows for as long as it runs.
 unsafe impl Sync for Memory {}
 
+/// Where the block of each register is.
+pub(super) type Registers = SmallVec<[*mut u8; 64]>;
+
 /// One thread's registers for one plan.
 pub(super) struct Worker<'p> {
     plan: &'p Plan,
     memory: &'p Memory,
     /// Where each register's block is now.
-    regs: SmallVec<[*mut u8; 64]>,
+    regs: &'p mut Registers,
     scratch: *mut u8,
     /// Bit `i` is set if register `i` is the same all over this block and has only [`PAD`] elements.
     columns: u64,
@@ -74,10 +78,15 @@ impl<'p> Worker<'p> {
     /// outlives the worker; the iteration space is not empty. In `memory` there is a place for each operand
     /// of the plan, with the layout that the plan was made for, and one for each output, which holds the
     /// program's number of elements where the output is elementwise.
-    pub(super) unsafe fn new(plan: &'p Plan, memory: &'p Memory, scratch: *mut u8) -> Worker<'p> {
+    pub(super) unsafe fn new(
+        plan: &'p Plan,
+        memory: &'p Memory,
+        scratch: *mut u8,
+        regs: &'p mut Registers,
+    ) -> Worker<'p> {
         // A register never defined (dead code) is never read; its pointer does not matter.
-        let regs: SmallVec<[*mut u8; 64]> =
-            plan.places.iter().map(|&at| scratch.wrapping_add(at as usize)).collect();
+        regs.clear();
+        regs.extend(plan.places.iter().map(|&at| scratch.wrapping_add(at as usize)));
         for c in &plan.constants {
             // SAFETY: a constant's place has room for its length.
             unsafe { fill(c, plan.filled(c.reg), regs[c.reg as usize]) };
@@ -90,6 +99,16 @@ impl<'p> Worker<'p> {
                 plan.operands[operand as usize].prepare(at, regs[reg as usize], size, plan.filled(reg));
             }
         }
+        Worker::resumed(plan, memory, scratch, regs)
+    }
+
+    /// A worker with the registers and scratch of an earlier one of the same plan.
+    pub(super) fn resumed(
+        plan: &'p Plan,
+        memory: &'p Memory,
+        scratch: *mut u8,
+        regs: &'p mut Registers,
+    ) -> Worker<'p> {
         let ahead = Ahead { runs: SmallVec::new(), current: 0, lines: plan.ahead };
         Worker { plan, memory, regs, scratch, columns: 0, ahead }
     }

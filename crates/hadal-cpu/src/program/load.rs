@@ -44,7 +44,7 @@ pub(super) struct Operand {
     pub(super) input: u16,
     /// The output whose memory it lies in: nothing may be read there but what a block is about to
     /// overwrite, since other threads are writing the rest.
-    in_place: Option<usize>,
+    pub(super) in_place: Option<usize>,
     size: usize,
     /// Compute type and storage type are the same, so a block need not be copied.
     plain: bool,

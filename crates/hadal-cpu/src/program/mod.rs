@@ -14,6 +14,7 @@
 //! | `blocks` | the tables' formulas as vector loops, for every instruction set |
 //! | `compound` | several instructions as one block function |
 //! | `exec` | steps on blocks |
+//! | `pieces` | the program as the epilogue of a kernel |
 //! | `space`, `fold`, `reduce` | reductions |
 //!
 //! A block function computes each element from that element alone, and a reduction is cut up by
@@ -28,6 +29,7 @@ mod exec;
 mod fold;
 mod isa;
 mod load;
+mod pieces;
 mod plan;
 mod prepared;
 mod reduce;
@@ -35,6 +37,7 @@ mod space;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use pieces::Pieces;
 pub use prepared::Prepared;
 
 use crate::threads::parallel_for;

@@ -2,15 +2,17 @@
 //! layouts of its inputs, and are made in the first run; a run that finds the same layouts again only binds
 //! memory and constants.
 
-use super::exec::{Memory, Worker};
+use super::exec::{Memory, Registers, Worker};
+use super::pieces::Pieces;
 use super::plan::{self, Given, Plan};
 use super::reduce::{self, Reduction};
 use super::{SERIAL, TASK, check, load, parallel};
 use crate::args::{internal, temporary};
+use crate::{Cpu, glue};
 use crate::scratch::Scratch;
 use crate::simd::{Level, level};
 use crate::strided::copy_into;
-use hadal_core::ops::{Arg, Data, Out, Program};
+use hadal_core::ops::{Arg, Backend, Data, Kernel, Out, Program};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Result, Scalar, Shape, dispatch_storage};
 
@@ -96,8 +98,14 @@ impl Ready {
             && inputs.iter().zip(&self.inputs).all(input)
     }
 
-    fn run(&self, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        let copies = self.copies(inputs)?;
+    /// The memory of a run on these arguments, some of whose inputs were copied. It points to what is
+    /// borrowed.
+    fn memory(
+        &self,
+        copies: &[(usize, Buffer)],
+        inputs: &[Arg<'_>],
+        outputs: &mut [Out<'_>],
+    ) -> Memory {
         let outputs: SmallVec<[*mut u8; 2]> =
             outputs.iter_mut().map(|o| o.data.bytes_mut().as_mut_ptr()).collect();
         let operands = self.plan.operands.iter().map(|op| {
@@ -114,11 +122,16 @@ impl Ready {
                 // Read and written through the one pointer taken from the exclusive borrow above.
                 (None, Data::InPlace(n)) => (outputs[n].cast_const(), outputs[n].cast_const(), 0),
             };
-            // SAFETY: the layout has been checked to lie inside its buffer, whose borrow lasts until this
-            // function returns; a copy holds the program's number of elements.
+            // SAFETY: the layout has been checked to lie inside its buffer, whose borrow lasts for as
+            // long as the memory is used; a copy holds the program's number of elements.
             unsafe { op.at(start, end, offset) }
         });
-        let memory = Memory { operands: operands.collect(), outputs };
+        Memory { operands: operands.collect(), outputs }
+    }
+
+    fn run(&self, inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let copies = self.copies(inputs)?;
+        let memory = self.memory(&copies, inputs, outputs);
         if let Some(reduction) = &self.reduction {
             // SAFETY: every layout lies inside its buffer and every output is large enough, as has been
             // checked; the borrows of the arguments last until this function returns.
@@ -131,7 +144,9 @@ impl Ready {
             let mut registers = Scratch::<u64>::new(self.plan.scratch / 8);
             // SAFETY: as above; the scratch is what the plan asks for; tasks have disjoint ranges.
             unsafe {
-                let mut worker = Worker::new(&self.plan, &memory, registers.slice().as_mut_ptr().cast());
+                let mut regs = Registers::new();
+                let scratch = registers.slice().as_mut_ptr().cast();
+                let mut worker = Worker::new(&self.plan, &memory, scratch, &mut regs);
                 worker.range(t * TASK, (t * TASK + TASK).min(self.numel));
                 worker.done();
             }
@@ -177,14 +192,9 @@ impl Prepared {
     pub fn new(program: Program) -> Prepared {
         Prepared { program, ready: None }
     }
-}
 
-impl hadal_core::ops::Prepared for Prepared {
-    fn program(&self) -> &Program {
-        &self.program
-    }
-
-    fn run(&mut self, constants: &[Scalar], inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+    /// What is worked out for these arguments, with these constants.
+    fn ready(&mut self, constants: &[Scalar], inputs: &[Arg<'_>], outputs: &[Out<'_>]) -> Result<&Ready> {
         let level = level();
         let Prepared { program, ready } = self;
         if !ready.as_ref().is_some_and(|r| r.fits(level, program, inputs, outputs)) {
@@ -200,6 +210,45 @@ impl hadal_core::ops::Prepared for Prepared {
                 None => return Err(internal("program", format!("constant {} is missing", c.number))),
             }
         }
-        ready.run(inputs, outputs)
+        Ok(ready)
+    }
+}
+
+impl hadal_core::ops::Prepared for Prepared {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn run(&mut self, constants: &[Scalar], inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        self.ready(constants, inputs, outputs)?.run(inputs, outputs)
+    }
+
+    fn run_behind(
+        &mut self,
+        kernel: &Kernel<'_>,
+        constants: &[Scalar],
+        inputs: &[Arg<'_>],
+        outputs: &mut [Out<'_>],
+    ) -> Result<()> {
+        let ready = self.ready(constants, inputs, outputs)?;
+        let apart = |arg: &Arg<'_>| !matches!(arg.data, Data::InPlace(n) if n != kernel.into);
+        let takes = ready.reduction.is_none()
+            && inputs.iter().all(apart)
+            && ready.numel == kernel.shape.numel()
+            && ready.outputs.get(kernel.into).is_some_and(|o| o.1.size() == kernel.dtype.size())
+            && glue::takes_pieces(kernel);
+        if !takes {
+            let Some(out) = outputs.get_mut(kernel.into) else {
+                return Err(internal(kernel.op.name(), "the output that it is to be computed in is missing"));
+            };
+            let out = Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape };
+            Cpu.run_op(kernel.op, kernel.inputs, out)?;
+            return ready.run(inputs, outputs);
+        }
+        let copies = ready.copies(inputs)?;
+        let memory = ready.memory(&copies, inputs, outputs);
+        let pieces = Pieces::new(&ready.plan, memory, kernel.into);
+        let out = &mut outputs[kernel.into];
+        glue::run_behind(kernel, Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape }, &pieces)
     }
 }

@@ -1,7 +1,7 @@
 //! Running programs with reducing outputs.
 
 use super::blocks::BLOCK;
-use super::exec::{Memory, Worker};
+use super::exec::{Memory, Registers, Worker};
 use super::fold::{DEPTH, Folds, folds};
 use super::parallel;
 use super::plan::Plan;
@@ -155,8 +155,9 @@ unsafe fn tiles(
     let sums = accumulators.slice().as_mut_ptr();
     let lanes = sums.wrapping_add(width * count);
     let columns = !space.row_reduced;
+    let mut regs = Registers::new();
     // SAFETY: the scratch is as large as the plan asks for, and aligned.
-    let mut worker = unsafe { Worker::new(plan, memory, registers.slice().as_mut_ptr().cast()) };
+    let mut worker = unsafe { Worker::new(plan, memory, registers.slice().as_mut_ptr().cast(), &mut regs) };
     let parts = share(space.all_parts, space.splits, split);
     for tile in range {
         let (plane, t) = (tile / space.tiles, tile % space.tiles);

@@ -14,13 +14,16 @@ pub struct Compiled {
     pub constants: SmallVec<[u32; 4]>,
 }
 
-/// Compiles unit `u`, whose members are pointwise nodes and reductions.
+/// Compiles unit `u`, whose members are pointwise nodes and reductions, and perhaps a kernel that they
+/// follow: that one's result is an input.
 ///
 /// `stored` says whether a member's value is needed outside the unit.
 pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> bool) -> Compiled {
     let members = &units.members[u as usize];
+    let fused = |m: u32| matches!(graph.nodes[m as usize].kind, Kind::Pointwise | Kind::Reduce);
     // Every input of every member has the iteration space's shape.
-    let first = graph.nodes[members[0] as usize].inputs[0];
+    let first = members.iter().find(|&&m| fused(m)).map_or(members[0], |&m| m);
+    let first = graph.nodes[first as usize].inputs[0];
     let shape = graph.nodes[first as usize].tensor.0.shape.clone();
     let mut program = Program {
         reduced: SmallVec::from_elem(false, shape.rank()),
@@ -32,7 +35,7 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
     let mut outputs: SmallVec<[u32; 2]> = SmallVec::new();
     let mut constants: SmallVec<[u32; 4]> = SmallVec::new();
     let mut regs: SmallVec<[(u32, Reg); 16]> = SmallVec::new();
-    for &m in members {
+    for &m in members.iter().filter(|&&m| fused(m)) {
         let node = &graph.nodes[m as usize];
         let mut args: SmallVec<[Reg; 3]> = SmallVec::new();
         for &j in &node.inputs {
@@ -78,6 +81,14 @@ pub fn compile(graph: &Graph, units: &Units, u: u32, stored: impl Fn(u32) -> boo
             program.outputs.push(Output { reg: r, reduce: None });
             outputs.push(m);
         }
+    }
+    // The result of the kernel whose epilogue this is, where it is wanted as well.
+    if let Some(head) = units.heads[u as usize]
+        && stored(head.kernel)
+        && let Some(&(_, reg)) = regs.iter().find(|(n, _)| *n == head.read)
+    {
+        program.outputs.push(Output { reg, reduce: None });
+        outputs.push(head.kernel);
     }
     Compiled { program, inputs, outputs, constants }
 }

@@ -2,11 +2,11 @@
 
 use super::collect::{Graph, Kind};
 use super::profile;
-use super::schedule::{Place, Schedule, Step, Work};
+use super::schedule::{Behind, Fused, Place, Schedule, Step, Work};
 use crate::backend;
 use crate::scope;
 use crate::tensor::{Node, Value};
-use hadal_core::ops::{Arg, Data, Op, Out};
+use hadal_core::ops::{Arg, Data, Kernel, Op, Out};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{
     Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage, memory_stats,
@@ -45,6 +45,7 @@ pub fn run(graph: &Graph, schedule: &mut Schedule) -> Result<()> {
                 let last = step.members[step.members.len() - 1];
                 exec.program(fused, &step.dying, last)?;
             }
+            Work::Behind(behind) => exec.behind(behind)?,
         }
         for &j in &step.dying {
             // A leaf nobody can reach any more, such as the parameters before an optimizer's step.
@@ -193,7 +194,7 @@ impl Exec<'_> {
     }
 
     /// Errors are reported at node `last`.
-    fn program(&mut self, fused: &mut super::schedule::Fused, dying: &[u32], last: u32) -> Result<()> {
+    fn program(&mut self, fused: &mut Fused, dying: &[u32], last: u32) -> Result<()> {
         let inputs = &fused.inputs;
         for &j in inputs {
             self.fetch(j)?;
@@ -244,14 +245,63 @@ impl Exec<'_> {
                 outs.push(Out { data, dtype: place.dtype, shape: &place.layout.shape });
             }
         }
+        let constants = self.constants(fused);
+        fused.program.run(&constants, &args, &mut outs).map_err(|e| self.at(last, e))?;
+        drop(outs);
+        drop(args);
+        for (buffer, output) in buffers.into_iter().zip(&fused.outputs) {
+            self.slots[output.node as usize] = Some(buffer);
+        }
+        Ok(())
+    }
+
+    /// The values of a program's constants in this graph.
+    fn constants(&self, fused: &Fused) -> SmallVec<[Scalar; 8]> {
         let value = |&j: &u32| match self.graph.nodes[self.places[j as usize].source as usize].kind {
             Kind::Const(s) => s,
             _ => Scalar::F(f64::NAN),
         };
-        let constants: SmallVec<[Scalar; 8]> = fused.constants.iter().map(value).collect();
-        fused.program.run(&constants, &args, &mut outs).map_err(|e| self.at(last, e))?;
+        fused.constants.iter().map(value).collect()
+    }
+
+    /// A kernel and the program behind it. Errors are reported at the kernel's node.
+    fn behind(&mut self, behind: &mut Behind) -> Result<()> {
+        let Behind { kernel, ref arguments, read, into, ref mut fused } = *behind;
+        for &j in arguments.iter().chain(&fused.inputs) {
+            if j != read {
+                self.fetch(j)?;
+            }
+        }
+        let (op, place) = (&self.node(kernel).op, &self.places[kernel as usize]);
+        let mut kernel_args: SmallVec<[Arg<'_>; 4]> = SmallVec::new();
+        for &j in arguments {
+            kernel_args.push(self.input(j, op.name())?);
+        }
+        let mut args: SmallVec<[Arg<'_>; 6]> = SmallVec::new();
+        for &j in &fused.inputs {
+            args.push(match j == read {
+                true => arg(&self.places[j as usize], Data::InPlace(into)),
+                false => self.input(j, op.name())?,
+            });
+        }
+        let mut buffers: SmallVec<[Arc<Buffer>; 2]> = SmallVec::new();
+        for output in &fused.outputs {
+            buffers.push(self.allocate(output.node, output.numel)?);
+        }
+        let mut outs: SmallVec<[Out<'_>; 2]> = SmallVec::new();
+        for (buffer, output) in buffers.iter_mut().zip(&fused.outputs) {
+            let place = &self.places[output.node as usize];
+            // Always: it is new.
+            if let Some(data) = Arc::get_mut(buffer) {
+                outs.push(Out { data, dtype: place.dtype, shape: &place.layout.shape });
+            }
+        }
+        let constants = self.constants(fused);
+        let (shape, dtype) = (&place.layout.shape, place.dtype);
+        let first = Kernel { op, inputs: &kernel_args, into, shape, dtype };
+        fused.program.run_behind(&first, &constants, &args, &mut outs).map_err(|e| self.at(kernel, e))?;
         drop(outs);
-        drop(args);
+        drop((args, kernel_args));
         for (buffer, output) in buffers.into_iter().zip(&fused.outputs) {
             self.slots[output.node as usize] = Some(buffer);
         }
@@ -290,12 +340,18 @@ impl Exec<'_> {
                     written += (node.shape.numel() * node.dtype.size()) as u64;
                 }
             }
-            let names: Vec<&str> = members.iter().map(|&m| self.node(m).op.name()).collect();
+            let names: Vec<&str> =
+                members.iter().map(|&m| &self.node(m).op).filter(|op| !op.is_view()).map(Op::name).collect();
             let last = self.node(members[members.len() - 1]);
+            // A kernel's epilogue is booked with the kernel.
+            let tag = match &step.work {
+                Work::Behind(behind) => self.node(behind.kernel).tag.as_ref(),
+                _ => last.tag.as_ref(),
+            };
             profile::Work {
                 name: names.join("+"),
-                layer: last.tag.as_ref().and_then(|t| t.path()).map(str::to_owned),
-                layer_type: last.tag.as_ref().map(|t| t.layer()),
+                layer: tag.and_then(|t| t.path()).map(str::to_owned),
+                layer_type: tag.map(|t| t.layer()),
                 shape: last.shape.clone(),
                 dtype: last.dtype,
                 start,

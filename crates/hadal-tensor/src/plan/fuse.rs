@@ -12,6 +12,7 @@
 //! backward kernel that uses it.
 
 use super::collect::{Graph, Kind};
+use super::epilogue::{Head, attach};
 use super::remat::rematerialise;
 use hadal_core::ops::{Axes, Op};
 use hadal_core::smallvec::SmallVec;
@@ -26,6 +27,8 @@ pub struct Units {
     pub unit_of: Vec<u32>,
     /// Nodes of each unit, in topological order.
     pub members: Vec<SmallVec<[u32; 4]>>,
+    /// For each unit the kernel whose epilogue the rest of it is, if there is one.
+    pub heads: Vec<Option<Head>>,
 }
 
 pub const NONE: u32 = u32::MAX;
@@ -73,14 +76,18 @@ pub fn fuse(graph: &mut Graph, enabled: bool) -> Units {
             }
         }
     }
+    for g in group_of.iter_mut().filter(|g| **g != NONE) {
+        *g = groups.root(*g);
+    }
+    let heads = attach(graph, &mut group_of, |g| groups.info[g as usize].axes.is_none());
     // Number the units by their first member.
     let mut unit_of_group = vec![NONE; groups.parent.len()];
-    let mut units = Units { unit_of: vec![NONE; graph.nodes.len()], members: Vec::new() };
+    let mut units = Units { unit_of: vec![NONE; graph.nodes.len()], members: Vec::new(), heads: Vec::new() };
     for (i, &group) in group_of.iter().enumerate() {
         if graph.nodes[i].kind == Kind::Value {
             continue;
         }
-        let slot = if group == NONE { None } else { Some(groups.root(group) as usize) };
+        let slot = if group == NONE { None } else { Some(group as usize) };
         let unit = match slot {
             Some(g) if unit_of_group[g] != NONE => unit_of_group[g],
             _ => {
@@ -94,6 +101,16 @@ pub fn fuse(graph: &mut Graph, enabled: bool) -> Units {
         };
         units.unit_of[i] = unit;
         units.members[unit as usize].push(i as u32);
+    }
+    units.heads = vec![None; units.members.len()];
+    for (group, head) in heads {
+        let u = unit_of_group[group as usize] as usize;
+        units.heads[u] = Some(head);
+        // Its inputs are outside: first is a topological place.
+        let members = &mut units.members[u];
+        if let Some(at) = members.iter().position(|&m| m == head.kernel) {
+            members[..=at].rotate_right(1);
+        }
     }
     units
 }

@@ -4,6 +4,7 @@
 mod cache;
 mod collect;
 mod compile;
+mod epilogue;
 mod exec;
 mod fuse;
 mod order;
@@ -144,7 +145,8 @@ pub fn plan_summary(roots: &[&Tensor]) -> Result<PlanSummary> {
             if matches!(first.kind, collect::Kind::View | collect::Kind::Const(_)) {
                 return None;
             }
-            let names: Vec<_> = members.iter().map(|&i| graph.nodes[i as usize].tensor.0.op.name()).collect();
+            let computed = members.iter().filter(|&&i| graph.nodes[i as usize].kind != collect::Kind::View);
+            let names: Vec<_> = computed.map(|&i| graph.nodes[i as usize].tensor.0.op.name()).collect();
             Some(names.join("+"))
         })
         .collect();

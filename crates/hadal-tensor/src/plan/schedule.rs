@@ -3,6 +3,7 @@
 
 use super::collect::{Graph, Kind};
 use super::compile::{Compiled, compile};
+use super::epilogue::Head;
 use super::fuse::{NONE, Units};
 use crate::backend;
 use hadal_core::ops::{Op, Prepared};
@@ -55,6 +56,19 @@ pub enum Work {
     Kernel { arguments: SmallVec<[u32; 4]> },
     /// A fused program.
     Program(Fused),
+    /// A kernel and the program that its result goes through.
+    Behind(Behind),
+}
+
+pub struct Behind {
+    pub kernel: u32,
+    /// Its arguments.
+    pub arguments: SmallVec<[u32; 4]>,
+    /// The program's input that its result is.
+    pub read: u32,
+    /// The program's output in whose memory it is computed.
+    pub into: usize,
+    pub fused: Fused,
 }
 
 pub struct Fused {
@@ -115,16 +129,19 @@ impl Schedule {
             let wanted = |m: u32| readers[m as usize] > 0 || graph.nodes[m as usize].keep;
             let last = |j: &u32| readers[*j as usize] == 1 && !graph.nodes[*j as usize].keep;
             let dying: SmallVec<[u32; 4]> = reads.iter().copied().filter(last).collect();
-            let work = match graph.nodes[members[0] as usize].kind {
-                Kind::Value => continue,
-                Kind::Const(_) => wanted(members[0]).then(|| schedule.constant(members[0])),
-                Kind::View => Some(schedule.view(graph, members[0])),
-                Kind::Kernel => {
+            let work = match (units.heads[u as usize], graph.nodes[members[0] as usize].kind) {
+                (Some(head), _) => {
+                    Some(schedule.behind(graph, head, compile(graph, units, u, wanted)))
+                }
+                (_, Kind::Value) => continue,
+                (_, Kind::Const(_)) => wanted(members[0]).then(|| schedule.constant(members[0])),
+                (_, Kind::View) => Some(schedule.view(graph, members[0])),
+                (_, Kind::Kernel) => {
                     let inputs = &graph.nodes[members[0] as usize].inputs;
                     Some(Work::Kernel { arguments: inputs.iter().copied().collect() })
                 }
-                Kind::Pointwise | Kind::Reduce => {
-                    Some(schedule.program(compile(graph, units, u, wanted), &dying))
+                (_, Kind::Pointwise | Kind::Reduce) => {
+                    Some(Work::Program(schedule.program(compile(graph, units, u, wanted), &dying)))
                 }
             };
             for &j in &reads {
@@ -164,7 +181,19 @@ impl Schedule {
         }
     }
 
-    fn program(&self, compiled: Compiled, dying: &[u32]) -> Work {
+    fn behind(&self, graph: &Graph, head: Head, compiled: Compiled) -> Work {
+        let arguments = graph.nodes[head.kernel as usize].inputs.iter().copied().collect();
+        // Its own memory, where it is kept, else the first as wide; there is one (`epilogue`).
+        let size = |m: u32| self.places[m as usize].dtype.size();
+        let own = compiled.outputs.iter().position(|&m| m == head.kernel);
+        let wide = || compiled.outputs.iter().position(|&m| size(m) == size(head.kernel));
+        let into = own.or_else(wide).unwrap_or(0);
+        // The kernel reads its arguments until the end: no input gives its buffer away.
+        let fused = self.program(compiled, &[]);
+        Work::Behind(Behind { kernel: head.kernel, arguments, read: head.read, into, fused })
+    }
+
+    fn program(&self, compiled: Compiled, dying: &[u32]) -> Fused {
         let Compiled { program, inputs, outputs, constants } = compiled;
         let donor = |k: &usize, output: &Place| {
             let input = &self.places[inputs[*k] as usize];
@@ -179,7 +208,7 @@ impl Schedule {
             Output { node, numel: place.layout.shape.numel(), donors }
         });
         let outputs = outputs.collect();
-        Work::Program(Fused { program: backend::get().prepare(program), inputs, constants, outputs })
+        Fused { program: backend::get().prepare(program), inputs, constants, outputs }
     }
 }
 
