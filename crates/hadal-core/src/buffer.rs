@@ -129,6 +129,10 @@ impl Buffer {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+    /// Bytes of the block that a buffer of `len` bytes gets.
+    pub fn capacity_for(len: usize) -> usize {
+        class_of(len).1
+    }
     /// Bytes the block really has; another use may [`resize`](Buffer::resize) into them.
     pub fn capacity(&self) -> usize {
         self.cap

@@ -3,7 +3,7 @@
 use crate::args::internal;
 use crate::{attention, create, glue, index, movement, random, recurrent, reduce_arg, scan, sort};
 use hadal_core::Result;
-use hadal_core::ops::{Arg, Backend, Op, Out, Prepared, Program};
+use hadal_core::ops::{Arg, Backend, Op, Out, Packed, Prepared, Program};
 use std::ops::ControlFlow;
 
 /// What became of an operation: `Break` with how it ended, or `Continue` with the output handed back
@@ -30,6 +30,14 @@ impl Backend for Cpu {
                 )),
             },
         }
+    }
+
+    fn pack(&self, op: &Op, weight: &Arg<'_>) -> Option<Packed> {
+        glue::pack(op, weight)
+    }
+
+    fn run_packed(&self, op: &Op, packed: &Packed, inputs: &[Arg<'_>], output: Out<'_>) -> Result<()> {
+        glue::run_packed(op, packed, inputs, output)
     }
 }
 

@@ -3,14 +3,15 @@
 
 use crate::args::{Dense, dense, elements, input, internal, output, want_dtype};
 use crate::backend::Ran;
-use crate::conv::{ConvEpilogue, PieceMap, conv_forward, conv_input_grad, conv_weight_grad};
+use crate::conv::{ConvEpilogue, PackedConv, PieceMap, conv_forward, conv_input_grad, conv_weight_grad};
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
 use crate::pool::{self, max_pool_indices};
 use crate::program::Pieces;
 use hadal_core::half::{bf16, f16};
-use hadal_core::ops::{Arg, ConvGeometry, Kernel, Op, Out, PoolGeometry};
+use hadal_core::ops::{Arg, ConvGeometry, Kernel, Op, Out, Packed, PoolGeometry};
 use hadal_core::{DType, Layout, Result, Shape, dispatch_storage};
 use std::ops::ControlFlow::{Break, Continue};
+use std::sync::Arc;
 
 /// The operations of this file.
 pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
@@ -39,7 +40,10 @@ pub fn run_behind(kernel: &Kernel<'_>, out: Out<'_>, pieces: &Pieces<'_>) -> Res
     let (name, inputs) = (kernel.op.name(), kernel.inputs);
     match kernel.op {
         Op::Matmul => matmul(name, inputs, out, Some(pieces)),
-        Op::Conv(g) => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
+        Op::Conv(g) => match kernel.packed {
+            Some(packed) => packed_conv(name, packed, g, inputs, out, Some(pieces)),
+            None => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
+        },
         Op::ConvInputGrad(g) => conv(name, Pass::InputGrad, g, inputs, out, Some(pieces)),
         _ => Err(internal(name, "this operation takes no epilogue")),
     }
@@ -168,6 +172,62 @@ pub enum Pass {
     WeightGrad,
 }
 
+/// See [`Backend::pack`](hadal_core::ops::Backend::pack).
+pub fn pack(op: &Op, weight: &Arg<'_>) -> Option<Packed> {
+    let Op::Conv(g) = op else { return None };
+    let name = op.name();
+    let (w, n) = float_input(name, std::slice::from_ref(weight), 0, weight.dtype).ok()?;
+    match weight.dtype {
+        DType::F32 => Some(Arc::new(PackedConv::<f32>::new(w.slice::<f32>().get(..n)?, g).ok()?)),
+        DType::F64 => Some(Arc::new(PackedConv::<f64>::new(w.slice::<f64>().get(..n)?, g).ok()?)),
+        DType::F16 => Some(Arc::new(PackedConv::<f16>::new(w.slice::<f16>().get(..n)?, g).ok()?)),
+        DType::BF16 => Some(Arc::new(PackedConv::<bf16>::new(w.slice::<bf16>().get(..n)?, g).ok()?)),
+        _ => None,
+    }
+}
+
+/// Runs an operation whose weight is packed.
+pub fn run_packed(op: &Op, packed: &Packed, inputs: &[Arg<'_>], out: Out<'_>) -> Result<()> {
+    match op {
+        Op::Conv(g) => packed_conv(op.name(), packed, g, inputs, out, None),
+        _ => Err(internal(op.name(), "this operation takes no packed weight")),
+    }
+}
+
+/// The forward pass with packed weights.
+fn packed_conv(
+    op: &'static str,
+    packed: &Packed,
+    g: &ConvGeometry,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+    pieces: Option<&Pieces<'_>>,
+) -> Result<()> {
+    let (x, n) = float_input(op, inputs, 0, out.dtype)?;
+    dispatch_float!(op, out.dtype, T => {
+        let Some(packed) = packed.downcast_ref::<PackedConv<T>>().filter(|p| p.geometry() == g) else {
+            return Err(internal(op, "the weight was packed for another operation"));
+        };
+        let run = map_of(pieces);
+        let map: Option<&PieceMap<'_, T>> = if pieces.is_some() { Some(&run) } else { None };
+        let y = output::<T>(op, &mut out)?;
+        packed
+            .forward(&x.slice::<T>()[..n], y, ConvEpilogue { map, ..ConvEpilogue::NONE })
+            .map_err(|e| internal(op, e))
+    })
+}
+
+/// Hands pieces of a result to a program whose arguments are borrowed by whoever runs the kernel behind
+/// which it stands.
+fn map_of<'a, T>(pieces: Option<&'a Pieces<'_>>) -> impl Fn(usize, &mut [T]) + Sync + 'a {
+    move |at, values| {
+        if let Some(pieces) = pieces {
+            // SAFETY: see above; each element of the result is handed over once.
+            unsafe { pieces.run(at, values) }
+        }
+    }
+}
+
 /// A pass of a convolution. Inputs that are not row-major are copied first.
 fn conv(
     op: &'static str,
@@ -182,13 +242,7 @@ fn conv(
     dispatch_float!(op, out.dtype, T => {
         let (a, b) = (&a.slice::<T>()[..na], &b.slice::<T>()[..nb]);
         let c = output::<T>(op, &mut out)?;
-        let run = |at: usize, values: &mut [T]| {
-            if let Some(pieces) = pieces {
-                // SAFETY: the program's arguments are borrowed by whoever called `run_behind`; each
-                // element of the result is handed over once.
-                unsafe { pieces.run(at, values) }
-            }
-        };
+        let run = map_of(pieces);
         let map: Option<&PieceMap<'_, T>> = if pieces.is_some() { Some(&run) } else { None };
         let epilogue = ConvEpilogue { map, ..ConvEpilogue::NONE };
         match pass {

@@ -1,7 +1,7 @@
 //! The one extra argument of `forward`: training or evaluation, and randomness.
 
 use hadal_core::{Error, ErrorKind, Result, Tag};
-use hadal_tensor::{Key, TagGuard, Tensor};
+use hadal_tensor::{Compiled, Key, TagGuard, Tensor};
 use std::cell::Cell;
 
 /// How a forward pass runs.
@@ -60,6 +60,29 @@ impl Ctx {
 pub trait Forward {
     /// Computes the output. Builds graph; evaluates nothing.
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor;
+
+    /// The model in evaluation mode, planned once for inputs like the example: constants folded, batch
+    /// norms taken into convolutions, weights in the kernels' form. A snapshot: what happens to the model
+    /// afterwards is not seen. See [`Compiled`] for what else to know; for models of several inputs or
+    /// outputs use [`Compiled::new`].
+    ///
+    /// ```
+    /// use hadal_nn::{Forward, Init, Linear, ReLU, seq};
+    /// use hadal_tensor::{DType, Key, Tensor};
+    /// let init = Init::new(0);
+    /// let net = seq![Linear::new(&init, 8, 16), ReLU::new(), Linear::new(&init, 16, 4)];
+    /// let fast = net.compile(&Tensor::zeros([32, 8], DType::F32))?;
+    /// let x = Tensor::randn([32, 8], DType::F32, Key::new(1));
+    /// let y = fast.run(&[&x])?.remove(0); // [32, 4]
+    /// assert_eq!(y.to_vec::<f32>()?, net.forward(&x, &hadal_nn::Ctx::eval()).to_vec::<f32>()?);
+    /// # Ok::<(), hadal_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the forward pass on the example.
+    fn compile(&self, example: &Tensor) -> Result<Compiled> {
+        Compiled::new(&[example], |x| vec![self.forward(&x[0], &Ctx::eval())])
+    }
 }
 impl<F: Forward + ?Sized> Forward for Box<F> {
     #[track_caller]

@@ -6,6 +6,7 @@
 
 mod autodiff;
 mod backend;
+mod compiled;
 mod idmap;
 mod nodes;
 mod operand;
@@ -18,6 +19,7 @@ mod tensor;
 mod trace;
 
 pub use autodiff::{checkpoint, grad, vjp, vjp_or_none};
+pub use compiled::Compiled;
 pub use hadal_core::ops::RecurrentCell;
 pub use hadal_core::{
     DType, Element, Error, ErrorKind, MemoryStats, Result, Scalar, Shape, Tag, memory_stats, reset_peak,

@@ -206,6 +206,11 @@ impl Tensor {
         Tensor::node(Op::Leaf, value.layout.shape.clone(), dtype, Some(value), tracked)
     }
 
+    /// A leaf without a value: a place for data that comes later.
+    pub(crate) fn placeholder(shape: Shape, dtype: DType) -> Tensor {
+        Tensor::node(Op::Leaf, shape, dtype, None, false)
+    }
+
     /// A leaf holding a buffer in row-major order.
     pub(crate) fn from_buffer(buffer: Buffer, shape: Shape, dtype: DType) -> Tensor {
         let layout = Layout::contiguous(shape);

@@ -415,7 +415,15 @@ pub trait Backend: Send + Sync {
     /// Runs any other operation that has a kernel (not leaves, pointwise operations, reductions or
     /// views). Errors are those only data can show, such as an index out of range.
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
+    /// Brings the second input of an operation, a weight that stays the same, into the form that its kernel
+    /// works with. `None` where there is no such form.
+    fn pack(&self, op: &Op, weight: &Arg<'_>) -> Option<Packed>;
+    /// [`run_op`](Backend::run_op) with a weight that was packed for this very operation; the same bits.
+    fn run_packed(&self, op: &Op, packed: &Packed, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
 }
+
+/// A weight in the form of one backend's kernels.
+pub type Packed = std::sync::Arc<dyn std::any::Any + Send + Sync>;
 
 /// A kernel whose result goes through a program.
 #[derive(Clone, Copy, Debug)]
@@ -424,6 +432,8 @@ pub struct Kernel<'a> {
     pub op: &'a Op,
     /// Its inputs.
     pub inputs: &'a [Arg<'a>],
+    /// What [`Backend::pack`] made of its second input, if it did.
+    pub packed: Option<&'a Packed>,
     /// The program's output in whose memory its result is computed. The program's inputs that are
     /// [`Data::InPlace`] lie there.
     pub into: usize,

@@ -33,6 +33,11 @@ trait Num: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> +
     fn erf(self) -> Self;
     fn tanh(self) -> Self;
     fn sigmoid(self) -> Self;
+    fn relu(self) -> Self;
+    /// `where(self <= low, low, self)`.
+    fn at_least(self, low: Self) -> Self;
+    /// `where(self >= high, high, self)`.
+    fn at_most(self, high: Self) -> Self;
 }
 
 macro_rules! num {
@@ -61,6 +66,18 @@ macro_rules! num {
         fn sigmoid(self) -> Self {
             self.sigmoid_()
         }
+        #[inline(always)]
+        fn relu(self) -> Self {
+            self.relu_()
+        }
+        #[inline(always)]
+        fn at_least(self, low: Self) -> Self {
+            if self <= low { low } else { self }
+        }
+        #[inline(always)]
+        fn at_most(self, high: Self) -> Self {
+            if self >= high { high } else { self }
+        }
     })* };
 }
 num!(f32, f64);
@@ -71,6 +88,8 @@ enum Tree {
     Leaf(usize),
     Unary(UnaryOp, &'static Tree),
     Binary(BinaryOp, &'static Tree, &'static Tree),
+    /// The second where the comparison of the first with it holds, else the first.
+    Bound(BinaryOp, &'static Tree, &'static Tree),
 }
 
 impl Tree {
@@ -80,11 +99,15 @@ impl Tree {
     fn binary(self, op: BinaryOp, o: Tree) -> Tree {
         Tree::Binary(op, Box::leak(Box::new(self)), Box::leak(Box::new(o)))
     }
+    fn bound(self, op: BinaryOp, o: Tree) -> Tree {
+        Tree::Bound(op, Box::leak(Box::new(self)), Box::leak(Box::new(o)))
+    }
     /// Whether the instruction is the tree's outermost operation.
     fn begins(&self, code: &Code) -> bool {
         match (self, code) {
             (Tree::Unary(op, _), Code::Unary(of, _)) => op == of,
             (Tree::Binary(op, ..), Code::Binary(of, ..)) => op == of,
+            (Tree::Bound(..), Code::Where(..)) => true,
             _ => false,
         }
     }
@@ -94,6 +117,7 @@ impl Tree {
             Tree::Leaf(_) => 0,
             Tree::Unary(_, a) => 1 + a.size(),
             Tree::Binary(_, a, b) => 1 + a.size() + b.size(),
+            Tree::Bound(_, a, b) => 2 + a.size() + b.size(),
         }
     }
 }
@@ -139,6 +163,15 @@ impl Num for Tree {
     }
     fn sigmoid(self) -> Tree {
         self.unary(UnaryOp::Sigmoid)
+    }
+    fn relu(self) -> Tree {
+        self.unary(UnaryOp::Relu)
+    }
+    fn at_least(self, low: Tree) -> Tree {
+        self.bound(BinaryOp::Le, low)
+    }
+    fn at_most(self, high: Tree) -> Tree {
+        self.bound(BinaryOp::Ge, high)
     }
 }
 
@@ -266,6 +299,24 @@ compounds! {
     Gelu(x, h, r, one) = x * h * ((x * r).erf() + one);
     /// GELU by tanh.
     GeluTanh(x, h, k, c, one) = x * h * (((x * x * x * k + x) * c).tanh() + one);
+    /// A batch normalisation.
+    BatchNorm(x, m, s, b) = (x - m) * s + b;
+    /// The same with ReLU behind it.
+    BatchNormRelu(x, m, s, b) = ((x - m) * s + b).relu();
+    /// A bias or a residual with ReLU behind it.
+    SumRelu(x, b) = (x + b).relu();
+    /// Both.
+    SumsRelu(x, b, r) = (x + b + r).relu();
+    /// A batch normalisation with ReLU6 behind it.
+    BatchNormClamp(x, m, s, b, low, high) = ((x - m) * s + b).at_least(low).at_most(high);
+    /// A bias with ReLU6 behind it.
+    BiasClamp(x, b, low, high) = (x + b).at_least(low).at_most(high);
+    /// ReLU6.
+    Clamp(x, low, high) = x.at_least(low).at_most(high);
+    /// Cut off below.
+    AtLeast(x, low) = x.at_least(low);
+    /// Cut off above.
+    AtMost(x, high) = x.at_most(high);
     /// SiLU.
     Silu(x) = x * x.sigmoid();
     /// The derivative of tanh, times a cotangent.
@@ -303,7 +354,7 @@ pub(super) fn find(level: Level, program: &Program, root: &[Reg], used: &mut [bo
                 continue;
             }
             let mut m = Matched { leaves: [None; MAX_LEAVES], inner: SmallVec::new() };
-            if search.matches(&p.tree, i as Reg, dtype, true, &mut m) {
+            if search.matches(&p.tree, i as Reg, dtype, 0, &mut m) {
                 m.inner.iter().for_each(|&r| used[r as usize] = false);
                 let kernel = if dtype == DType::F32 { (p.f32)(level) } else { (p.f64)(level) };
                 let leaves = m.leaves[..p.leaves].iter().flatten().copied().collect();
@@ -328,7 +379,8 @@ struct Matched {
 }
 
 impl Search<'_> {
-    fn matches(&self, tree: &Tree, reg: Reg, dtype: DType, top: bool, m: &mut Matched) -> bool {
+    /// `uses`: how often the formula reads the register, if it is not the formula's end.
+    fn matches(&self, tree: &Tree, reg: Reg, dtype: DType, uses: u32, m: &mut Matched) -> bool {
         let reg = self.root[reg as usize];
         let instr = &self.program.instrs[reg as usize];
         if instr.dtype != dtype {
@@ -337,16 +389,27 @@ impl Search<'_> {
         if let Tree::Leaf(k) = tree {
             return *m.leaves[*k].get_or_insert(reg) == reg;
         }
-        if !top {
-            if self.uses[reg as usize] != 1 {
+        if uses > 0 {
+            if self.uses[reg as usize] != uses {
                 return false;
             }
             m.inner.push(reg);
         }
         match (tree, &instr.code) {
-            (Tree::Unary(op, x), Code::Unary(of, a)) => op == of && self.matches(x, *a, dtype, false, m),
+            (Tree::Unary(op, x), Code::Unary(of, a)) => op == of && self.matches(x, *a, dtype, 1, m),
             (Tree::Binary(op, x, y), Code::Binary(of, a, b)) => {
-                op == of && self.matches(x, *a, dtype, false, m) && self.matches(y, *b, dtype, false, m)
+                op == of && self.matches(x, *a, dtype, 1, m) && self.matches(y, *b, dtype, 1, m)
+            }
+            (Tree::Bound(op, x, bound), Code::Where(test, a, b)) => {
+                let root = |r: Reg| self.root[r as usize];
+                let test = root(*test);
+                let Code::Binary(of, p, q) = self.program.instrs[test as usize].code else { return false };
+                if of != *op || self.uses[test as usize] != 1 || (root(p), root(q)) != (root(*b), root(*a)) {
+                    return false;
+                }
+                m.inner.push(test);
+                // Compared and chosen.
+                self.matches(x, *b, dtype, 2, m) && self.matches(bound, *a, dtype, 2, m)
             }
             _ => false,
         }
@@ -381,6 +444,11 @@ mod tests {
             Tree::Binary(op, a, b) => {
                 let a = push(program, a, dtype);
                 Code::Binary(*op, a, push(program, b, dtype))
+            }
+            Tree::Bound(op, a, b) => {
+                let (a, b) = (push(program, a, dtype), push(program, b, dtype));
+                program.instrs.push(Instr { code: Code::Binary(*op, a, b), dtype: DType::Bool });
+                Code::Where(program.instrs.len() as Reg - 1, b, a)
             }
         };
         program.instrs.push(Instr { code, dtype });

@@ -8,10 +8,10 @@ use super::plan::{self, Given, Plan};
 use super::reduce::{self, Reduction};
 use super::{SERIAL, TASK, check, load, parallel};
 use crate::args::{internal, temporary};
-use crate::{Cpu, glue};
 use crate::scratch::Scratch;
 use crate::simd::{Level, level};
 use crate::strided::copy_into;
+use crate::{Cpu, glue};
 use hadal_core::ops::{Arg, Backend, Data, Kernel, Out, Program};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Result, Scalar, Shape, dispatch_storage};
@@ -100,12 +100,7 @@ impl Ready {
 
     /// The memory of a run on these arguments, some of whose inputs were copied. It points to what is
     /// borrowed.
-    fn memory(
-        &self,
-        copies: &[(usize, Buffer)],
-        inputs: &[Arg<'_>],
-        outputs: &mut [Out<'_>],
-    ) -> Memory {
+    fn memory(&self, copies: &[(usize, Buffer)], inputs: &[Arg<'_>], outputs: &mut [Out<'_>]) -> Memory {
         let outputs: SmallVec<[*mut u8; 2]> =
             outputs.iter_mut().map(|o| o.data.bytes_mut().as_mut_ptr()).collect();
         let operands = self.plan.operands.iter().map(|op| {
@@ -242,13 +237,20 @@ impl hadal_core::ops::Prepared for Prepared {
                 return Err(internal(kernel.op.name(), "the output that it is to be computed in is missing"));
             };
             let out = Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape };
-            Cpu.run_op(kernel.op, kernel.inputs, out)?;
+            match kernel.packed {
+                Some(packed) => Cpu.run_packed(kernel.op, packed, kernel.inputs, out)?,
+                None => Cpu.run_op(kernel.op, kernel.inputs, out)?,
+            }
             return ready.run(inputs, outputs);
         }
         let copies = ready.copies(inputs)?;
         let memory = ready.memory(&copies, inputs, outputs);
         let pieces = Pieces::new(&ready.plan, memory, kernel.into);
         let out = &mut outputs[kernel.into];
-        glue::run_behind(kernel, Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape }, &pieces)
+        glue::run_behind(
+            kernel,
+            Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape },
+            &pieces,
+        )
     }
 }

@@ -6,11 +6,12 @@ use super::schedule::{Behind, Fused, Place, Schedule, Step, Work};
 use crate::backend;
 use crate::scope;
 use crate::tensor::{Node, Value};
-use hadal_core::ops::{Arg, Data, Kernel, Op, Out};
+use hadal_core::ops::{Arg, Data, Kernel, Op, Out, Packed};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{
     Buffer, DType, Error, ErrorKind, Layout, Result, Scalar, Shape, dispatch_storage, memory_stats,
 };
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,9 +31,11 @@ pub(crate) fn given_away(op: &'static str) -> Error {
 
 /// Computes everything into the schedule's slots; what others may see appears in the graph only with
 /// [`publish`].
-pub fn run(graph: &Graph, schedule: &mut Schedule) -> Result<()> {
+///
+/// With `arena`, buffers come from there and go back there.
+pub fn run(graph: &Graph, schedule: &mut Schedule, arena: Option<&Arena>) -> Result<()> {
     let Schedule { places, steps, slots, .. } = schedule;
-    let mut exec = Exec { graph, places, slots };
+    let mut exec = Exec { graph, places, slots, arena };
     let (recording, finite) = (profile::recording(), scope::finite_checked());
     for step in steps {
         let recorded = if recording { exec.before(step) } else { None };
@@ -40,19 +43,22 @@ pub fn run(graph: &Graph, schedule: &mut Schedule) -> Result<()> {
             Work::Constant => exec.constant(step.members[0])?,
             Work::View { from } => exec.view(step.members[0], *from)?,
             Work::Copy { from } => exec.copied(step.members[0], *from)?,
-            Work::Kernel { arguments } => exec.kernel(step.members[0], arguments)?,
+            Work::Kernel { arguments } => exec.kernel(step.members[0], arguments, step.packed.as_ref())?,
             Work::Program(fused) => {
                 let last = step.members[step.members.len() - 1];
                 exec.program(fused, &step.dying, last)?;
             }
-            Work::Behind(behind) => exec.behind(behind)?,
+            Work::Behind(behind) => exec.behind(behind, step.packed.as_ref())?,
         }
         for &j in &step.dying {
             // A leaf nobody can reach any more, such as the parameters before an optimizer's step.
             if exec.places[j as usize].given {
                 exec.node(j).take_value();
             }
-            exec.slots[j as usize] = None;
+            let freed = exec.slots[j as usize].take();
+            if let (Some(arena), Some(buffer)) = (arena, freed) {
+                arena.give(buffer);
+            }
         }
         if let Some((start, read)) = recorded {
             exec.record(step, start, read);
@@ -80,11 +86,34 @@ pub fn publish(graph: &Graph, schedule: &mut Schedule) {
     }
 }
 
+/// Buffers that one plan uses again in each run. Values of one size class share them, so that a run needs no
+/// more of them than the first.
+#[derive(Default)]
+pub struct Arena(RefCell<Vec<Arc<Buffer>>>);
+
+impl Arena {
+    fn take(&self, bytes: usize) -> Option<Arc<Buffer>> {
+        let mut free = self.0.borrow_mut();
+        let capacity = Buffer::capacity_for(bytes);
+        let at = free.iter().position(|b| b.capacity() == capacity)?;
+        let mut buffer = free.swap_remove(at);
+        Arc::get_mut(&mut buffer)?.resize(bytes).then_some(buffer)
+    }
+
+    /// Takes a buffer back that nobody else holds.
+    pub fn give(&self, mut buffer: Arc<Buffer>) {
+        if Arc::get_mut(&mut buffer).is_some() {
+            self.0.borrow_mut().push(buffer);
+        }
+    }
+}
+
 struct Exec<'a> {
     graph: &'a Graph,
     places: &'a mut [Place],
     /// The buffer of each node while it is needed.
     slots: &'a mut [Option<Arc<Buffer>>],
+    arena: Option<&'a Arena>,
 }
 
 impl Exec<'_> {
@@ -117,6 +146,9 @@ impl Exec<'_> {
     /// Memory for `numel` elements of node `i`.
     fn allocate(&self, i: u32, numel: usize) -> Result<Arc<Buffer>> {
         let dtype = self.places[i as usize].dtype;
+        if let Some(buffer) = self.arena.and_then(|a| a.take(numel.saturating_mul(dtype.size()))) {
+            return Ok(buffer);
+        }
         match Buffer::for_elements(numel, dtype) {
             Some(buffer) => Ok(Arc::new(buffer)),
             None => Err(self.at(i, no_memory(numel, dtype, self.node(i).op.name()))),
@@ -173,7 +205,7 @@ impl Exec<'_> {
         Ok(())
     }
 
-    fn kernel(&mut self, i: u32, arguments: &[u32]) -> Result<()> {
+    fn kernel(&mut self, i: u32, arguments: &[u32], packed: Option<&Packed>) -> Result<()> {
         for &j in arguments {
             self.fetch(j)?;
         }
@@ -186,7 +218,11 @@ impl Exec<'_> {
         let mut buffer = self.allocate(i, place.layout.shape.numel())?;
         if let Some(data) = Arc::get_mut(&mut buffer) {
             let out = Out { data, dtype: place.dtype, shape: &place.layout.shape };
-            backend::get().run_op(op, &args, out).map_err(|e| self.at(i, e))?;
+            match packed {
+                Some(packed) => backend::get().run_packed(op, packed, &args, out),
+                None => backend::get().run_op(op, &args, out),
+            }
+            .map_err(|e| self.at(i, e))?;
         }
         drop(args);
         self.slots[i as usize] = Some(buffer);
@@ -265,7 +301,7 @@ impl Exec<'_> {
     }
 
     /// A kernel and the program behind it. Errors are reported at the kernel's node.
-    fn behind(&mut self, behind: &mut Behind) -> Result<()> {
+    fn behind(&mut self, behind: &mut Behind, packed: Option<&Packed>) -> Result<()> {
         let Behind { kernel, ref arguments, read, into, ref mut fused } = *behind;
         for &j in arguments.iter().chain(&fused.inputs) {
             if j != read {
@@ -298,7 +334,7 @@ impl Exec<'_> {
         }
         let constants = self.constants(fused);
         let (shape, dtype) = (&place.layout.shape, place.dtype);
-        let first = Kernel { op, inputs: &kernel_args, into, shape, dtype };
+        let first = Kernel { op, inputs: &kernel_args, packed, into, shape, dtype };
         fused.program.run_behind(&first, &constants, &args, &mut outs).map_err(|e| self.at(kernel, e))?;
         drop(outs);
         drop((args, kernel_args));

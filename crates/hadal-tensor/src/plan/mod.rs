@@ -6,6 +6,7 @@ mod collect;
 mod compile;
 mod epilogue;
 mod exec;
+mod fixed;
 mod fuse;
 mod order;
 mod profile;
@@ -13,7 +14,8 @@ mod remat;
 mod schedule;
 mod walk;
 
-pub(crate) use exec::{copy, given_away};
+pub(crate) use exec::{allocate, copy, given_away};
+pub(crate) use fixed::Fixed;
 pub(crate) use walk::{Mark, Walk};
 
 pub use cache::{PlanCacheStats, plan_cache_stats, without_plan_cache};
@@ -57,7 +59,7 @@ fn run(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
     let fuse = scope::fusion_enabled();
     let (mut planned, reused) = cache::take(&graph, fuse, || plan(&graph, fuse));
     let planning = recorded.map(|(start, _)| start.elapsed());
-    let done = exec::run(&graph, &mut planned.schedule);
+    let done = exec::run(&graph, &mut planned.schedule, None);
     if done.is_ok() {
         let _changing = exclusive();
         exec::publish(&graph, &mut planned.schedule);
@@ -113,6 +115,11 @@ fn compute(roots: &[&Tensor], release: &[&Tensor]) -> Result<()> {
     }
 }
 
+/// Computes tensors, and no states' updates.
+pub(crate) fn evaluate_only(roots: &[&Tensor]) -> Result<()> {
+    compute(roots, &[])
+}
+
 /// What planning made of a graph, for tests and the curious.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanSummary {
@@ -134,7 +141,10 @@ pub fn plan_summary(roots: &[&Tensor]) -> Result<PlanSummary> {
     for r in roots {
         r.checked()?;
     }
-    let mut graph = collect::collect(roots, &[]);
+    Ok(summary(collect::collect(roots, &[])))
+}
+
+fn summary(mut graph: Graph) -> PlanSummary {
     let units = fuse::fuse(&mut graph, scope::fusion_enabled());
     let order = order::order(&graph, &units);
     let kernels = order
@@ -151,5 +161,5 @@ pub fn plan_summary(roots: &[&Tensor]) -> Result<PlanSummary> {
         })
         .collect();
     let nodes = graph.nodes.iter().filter(|n| !matches!(n.kind, collect::Kind::Value)).count();
-    Ok(PlanSummary { nodes, kernels })
+    PlanSummary { nodes, kernels }
 }

@@ -6,7 +6,7 @@ use super::compile::{Compiled, compile};
 use super::epilogue::Head;
 use super::fuse::{NONE, Units};
 use crate::backend;
-use hadal_core::ops::{Op, Prepared};
+use hadal_core::ops::{Op, Packed, Prepared};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Layout, Shape};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Step {
     pub reads: SmallVec<[u32; 4]>,
     /// Those of them that nobody wants afterwards.
     pub dying: SmallVec<[u32; 4]>,
+    /// Its weight in the kernel's form, in plans of which the weight is a part.
+    pub packed: Option<Packed>,
 }
 
 pub enum Work {
@@ -130,9 +132,7 @@ impl Schedule {
             let last = |j: &u32| readers[*j as usize] == 1 && !graph.nodes[*j as usize].keep;
             let dying: SmallVec<[u32; 4]> = reads.iter().copied().filter(last).collect();
             let work = match (units.heads[u as usize], graph.nodes[members[0] as usize].kind) {
-                (Some(head), _) => {
-                    Some(schedule.behind(graph, head, compile(graph, units, u, wanted)))
-                }
+                (Some(head), _) => Some(schedule.behind(graph, head, compile(graph, units, u, wanted))),
                 (_, Kind::Value) => continue,
                 (_, Kind::Const(_)) => wanted(members[0]).then(|| schedule.constant(members[0])),
                 (_, Kind::View) => Some(schedule.view(graph, members[0])),
@@ -148,7 +148,7 @@ impl Schedule {
                 readers[j as usize] -= 1;
             }
             if let Some(work) = work {
-                schedule.steps.push(Step { work, members: members.clone(), reads, dying });
+                schedule.steps.push(Step { work, members: members.clone(), reads, dying, packed: None });
             }
         }
         for (i, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.keep) {
