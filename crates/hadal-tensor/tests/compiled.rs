@@ -1,6 +1,6 @@
-//! Functions that are planned once: results, snapshots, errors, memory.
+//! Functions that are planned once: results, errors. (Memory: `compiled_memory.rs`, a process of its own.)
 
-use hadal_tensor::{Compiled, ConvOptions, DType, Key, Tensor, memory_stats, no_grad, set_threads};
+use hadal_tensor::{Compiled, ConvOptions, DType, Key, Param, Tensor, no_grad, set_threads};
 
 fn drawn(shape: &[usize], seed: u64) -> Tensor {
     let t = Tensor::randn(shape, DType::F32, Key::new(seed));
@@ -130,21 +130,6 @@ fn several_inputs_and_results() {
 }
 
 #[test]
-fn no_fresh_memory_after_the_first_run() {
-    let x = drawn(&[2, 16, 24, 24], 1);
-    let net = Compiled::new(&[&x], |x| vec![network(&x[0])]).unwrap();
-    drop(net.run(&[&x]).unwrap());
-    let before = memory_stats();
-    for _ in 0..20 {
-        drop(net.run(&[&x]).unwrap());
-    }
-    // Other tests of this process run at the same time: they are in the same program.
-    let after = memory_stats();
-    assert_eq!(after.fresh, before.fresh);
-    assert_eq!(after.live, before.live);
-}
-
-#[test]
 fn runs_at_the_same_time() {
     let x = drawn(&[1, 16, 16, 16], 1);
     let net = Compiled::new(&[&x], |x| vec![network(&x[0])]).unwrap();
@@ -206,4 +191,14 @@ fn shapes_without_elements_and_pools() {
     let f = |x: &Tensor| (x.conv2d(&w, None, &ConvOptions::default()) * 2.0).avg_pool2d(2).sum(..);
     let net = Compiled::new(&[&x], |x| vec![f(&x[0])]).unwrap();
     assert_eq!(values(&net.run(&[&x]).unwrap()[0]), [0.0]);
+}
+
+#[test]
+fn it_is_a_snapshot() {
+    let w = Param::new(drawn(&[256, 256], 6));
+    let x = drawn(&[1, 256], 7);
+    let net = Compiled::new(&[&x], |x| vec![x[0].matmul(&w.get())]).unwrap();
+    let before = net.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap();
+    w.set(Tensor::zeros([256, 256], DType::F32));
+    assert_eq!(net.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap(), before);
 }

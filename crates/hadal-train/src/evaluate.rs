@@ -9,6 +9,9 @@ use hadal_tensor::{DType, no_grad};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Full batches from which on a model is compiled for them.
+const COMPILE_FROM: usize = 4;
+
 /// A sample that was taken for another class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mistake {
@@ -57,6 +60,9 @@ impl Evaluation {
 ///
 /// Sums run in f64 in the order of the samples, so the result does not depend on threads; nor, up to
 /// rounding of the model's own arithmetic, on the batch size.
+/// A model with batch norms is compiled where there are many batches, and then has its norms in its weights
+/// (see [`Compiled`](hadal_tensor::Compiled)): which ones run so depends on the number of samples and the
+/// batch size alone.
 ///
 /// # Errors
 /// An empty data set, labels outside the classes, an output of another shape than the task has.
@@ -81,10 +87,19 @@ pub fn evaluate(
         mistakes: Vec::new(),
     };
     let mut sum = 0.0;
+    // Planned once where there are batches enough to repay it; a last, smaller one runs as it is.
+    let (mut net, mut compiled_for) = (None, Vec::new());
     for batch in loader.epoch(0).iter() {
         let batch = batch?;
         let (x, target) = tensors(&batch, dtype);
-        let output = no_grad(|| model.forward(&x, &Ctx::eval()));
+        if net.is_none() && data.len() / batch_size.max(1) >= COMPILE_FROM {
+            net = Some(model.compile(&x)?);
+            compiled_for = x.dims().to_vec();
+        }
+        let output = match &net {
+            Some(net) if compiled_for == x.dims() => net.run(&[&x])?.remove(0),
+            _ => no_grad(|| model.forward(&x, &Ctx::eval())),
+        };
         let values = output.cast(DType::F64).to_vec::<f64>()?;
         let n = batch.len();
         match batch.targets.as_i64() {

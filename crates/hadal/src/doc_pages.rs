@@ -18,6 +18,7 @@ pages! {
     errors "docs/guide/06-errors-and-debugging.md";
     command_line "docs/guide/07-command-line.md";
     profiling "docs/guide/08-profiling.md";
+    inference "docs/guide/09-inference.md";
     pytorch "docs/pytorch.md";
     adding_an_operation "docs/adding-an-operation.md";
     adding_a_layer "docs/adding-a-layer.md";

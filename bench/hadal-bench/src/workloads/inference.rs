@@ -3,7 +3,7 @@
 use super::{Row, Workload};
 use crate::fill::{data, filled, index};
 use crate::models::{Bert, MobileNetV2, ResNet18, bert::MINILM};
-use hadal_nn::{Ctx, Forward, Init};
+use hadal_nn::{Forward, Init};
 use hadal_tensor::Tensor;
 
 pub const ROWS: &[Row] = &[
@@ -32,7 +32,11 @@ fn minilm(n: usize) -> Workload {
     evaluated(|init| Bert::new(init, &MINILM), index("tokens", [n, 128], MINILM.vocab as u32)).flops(flops)
 }
 
+/// Compiled once, as ONNX Runtime plans a session once.
 fn evaluated<M: Forward + hadal_nn::Module + 'static>(new: fn(&Init) -> M, x: Tensor) -> Workload {
-    let model = filled(new(&Init::new(0)));
-    Workload::forward(move || model.forward(&x, &Ctx::eval()))
+    let net = filled(new(&Init::new(0))).compile(&x).map_err(|e| e.to_string());
+    Workload::new(move || match &net {
+        Ok(net) => net.run(&[&x]).map_err(|e| e.to_string()),
+        Err(e) => Err(e.clone()),
+    })
 }
