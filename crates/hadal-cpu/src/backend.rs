@@ -2,8 +2,8 @@
 
 use crate::args::internal;
 use crate::{attention, create, glue, index, movement, random, recurrent, reduce_arg, scan, sort};
-use hadal_core::Result;
 use hadal_core::ops::{Arg, Backend, Op, Out, Packed, Prepared, Program};
+use hadal_core::{Result, Shape};
 use std::ops::ControlFlow;
 
 /// What became of an operation: `Break` with how it ended, or `Continue` with the output handed back
@@ -32,8 +32,8 @@ impl Backend for Cpu {
         }
     }
 
-    fn pack(&self, op: &Op, weight: &Arg<'_>) -> Option<Packed> {
-        glue::pack(op, weight)
+    fn pack(&self, op: &Op, first: &Shape, weight: &Arg<'_>) -> Option<Packed> {
+        glue::pack(op, first, weight)
     }
 
     fn run_packed(&self, op: &Op, packed: &Packed, inputs: &[Arg<'_>], output: Out<'_>) -> Result<()> {

@@ -4,7 +4,9 @@
 use crate::args::{Dense, dense, elements, input, internal, output, want_dtype};
 use crate::backend::Ran;
 use crate::conv::{ConvEpilogue, PackedConv, PieceMap, conv_forward, conv_input_grad, conv_weight_grad};
-use crate::gemm::{Epilogue, MatView, MatmulElement, matmul as multiply};
+use crate::gemm::{
+    Epilogue, MatView, MatmulElement, PackedMatrix, RowMap, matmul as multiply, matmul_packed,
+};
 use crate::pool::{self, max_pool_indices};
 use crate::program::Pieces;
 use hadal_core::half::{bf16, f16};
@@ -39,11 +41,9 @@ pub fn takes_pieces(kernel: &Kernel<'_>) -> bool {
 pub fn run_behind(kernel: &Kernel<'_>, out: Out<'_>, pieces: &Pieces<'_>) -> Result<()> {
     let (name, inputs) = (kernel.op.name(), kernel.inputs);
     match kernel.op {
+        op if let Some(packed) = kernel.packed => packed_kernel(op, packed, inputs, out, Some(pieces)),
         Op::Matmul => matmul(name, inputs, out, Some(pieces)),
-        Op::Conv(g) => match kernel.packed {
-            Some(packed) => packed_conv(name, packed, g, inputs, out, Some(pieces)),
-            None => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
-        },
+        Op::Conv(g) => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
         Op::ConvInputGrad(g) => conv(name, Pass::InputGrad, g, inputs, out, Some(pieces)),
         _ => Err(internal(name, "this operation takes no epilogue")),
     }
@@ -147,6 +147,31 @@ macro_rules! dispatch_float {
     };
 }
 
+/// A weight packed as `$t`, the type of a float dtype; `None` for the others, and where packing fails.
+macro_rules! float_packed {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::F64 => {
+                type $t = f64;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::F16 => {
+                type $t = f16;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::BF16 => {
+                type $t = bf16;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            _ => None,
+        }
+    };
+}
+
 /// Input `i` in row-major order with its number of elements; its dtype must be this one.
 fn float_input<'a>(
     op: &'static str,
@@ -172,26 +197,73 @@ pub enum Pass {
     WeightGrad,
 }
 
+/// Rows from which on a product is quicker with a packed right operand. Fewer read it once, as it lies.
+const PACK_FROM: usize = 24;
+
 /// See [`Backend::pack`](hadal_core::ops::Backend::pack).
-pub fn pack(op: &Op, weight: &Arg<'_>) -> Option<Packed> {
-    let Op::Conv(g) = op else { return None };
+pub fn pack(op: &Op, first: &Shape, weight: &Arg<'_>) -> Option<Packed> {
     let name = op.name();
-    let (w, n) = float_input(name, std::slice::from_ref(weight), 0, weight.dtype).ok()?;
-    match weight.dtype {
-        DType::F32 => Some(Arc::new(PackedConv::<f32>::new(w.slice::<f32>().get(..n)?, g).ok()?)),
-        DType::F64 => Some(Arc::new(PackedConv::<f64>::new(w.slice::<f64>().get(..n)?, g).ok()?)),
-        DType::F16 => Some(Arc::new(PackedConv::<f16>::new(w.slice::<f16>().get(..n)?, g).ok()?)),
-        DType::BF16 => Some(Arc::new(PackedConv::<bf16>::new(w.slice::<bf16>().get(..n)?, g).ok()?)),
+    match op {
+        Op::Conv(g) => {
+            let (w, n) = float_input(name, std::slice::from_ref(weight), 0, weight.dtype).ok()?;
+            float_packed!(weight.dtype, T => PackedConv::<T>::new(w.slice::<T>().get(..n)?, g))
+        }
+        Op::Matmul => {
+            let &[k, n] = weight.layout.shape.dims() else { return None };
+            if first.numel() < PACK_FROM * k.max(1) || n < 2 {
+                return None;
+            }
+            float_packed!(weight.dtype, T => {
+                PackedMatrix::<T>::new(k, n, view(elements::<T>(name, weight).ok()?, weight.layout))
+            })
+        }
         _ => None,
     }
 }
 
 /// Runs an operation whose weight is packed.
 pub fn run_packed(op: &Op, packed: &Packed, inputs: &[Arg<'_>], out: Out<'_>) -> Result<()> {
+    packed_kernel(op, packed, inputs, out, None)
+}
+
+fn packed_kernel(
+    op: &Op,
+    packed: &Packed,
+    inputs: &[Arg<'_>],
+    out: Out<'_>,
+    pieces: Option<&Pieces<'_>>,
+) -> Result<()> {
     match op {
-        Op::Conv(g) => packed_conv(op.name(), packed, g, inputs, out, None),
+        Op::Conv(g) => packed_conv(op.name(), packed, g, inputs, out, pieces),
+        Op::Matmul => packed_matmul(op.name(), packed, inputs, out, pieces),
         _ => Err(internal(op.name(), "this operation takes no packed weight")),
     }
+}
+
+/// `[m, k]` by a packed `[k, n]`.
+fn packed_matmul(
+    op: &'static str,
+    packed: &Packed,
+    inputs: &[Arg<'_>],
+    mut out: Out<'_>,
+    pieces: Option<&Pieces<'_>>,
+) -> Result<()> {
+    let a = input(op, inputs, 0)?;
+    let &[m, k] = a.layout.shape.dims() else {
+        return Err(internal(op, "the left operand of a packed product is no matrix"));
+    };
+    dispatch_float!(op, out.dtype, T => {
+        let fits = |p: &&PackedMatrix<T>| p.k() == k && out.shape.dims() == [m, p.n()] && a.dtype == out.dtype;
+        let Some(b) = packed.downcast_ref::<PackedMatrix<T>>().filter(fits) else {
+            return Err(internal(op, "the weight was packed for another operation"));
+        };
+        let (n, a) = (b.n(), view(elements::<T>(op, a)?, a.layout));
+        let run = map_of(pieces);
+        let rows = |row: usize, col: usize, values: &mut [T]| run(row * n + col, values);
+        let map: Option<&RowMap<'_, T>> = if pieces.is_some() { Some(&rows) } else { None };
+        let c = output::<T>(op, &mut out)?;
+        matmul_packed(&[], m, a, b, c, false, &Epilogue { map, ..Epilogue::NONE }).map_err(|e| internal(op, e))
+    })
 }
 
 /// The forward pass with packed weights.

@@ -416,8 +416,8 @@ pub trait Backend: Send + Sync {
     /// views). Errors are those only data can show, such as an index out of range.
     fn run_op(&self, op: &Op, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
     /// Brings the second input of an operation, a weight that stays the same, into the form that its kernel
-    /// works with. `None` where there is no such form.
-    fn pack(&self, op: &Op, weight: &Arg<'_>) -> Option<Packed>;
+    /// works with. `first` is the first input's shape. `None` where there is no such form, or it is of no use.
+    fn pack(&self, op: &Op, first: &Shape, weight: &Arg<'_>) -> Option<Packed>;
     /// [`run_op`](Backend::run_op) with a weight that was packed for this very operation; the same bits.
     fn run_packed(&self, op: &Op, packed: &Packed, inputs: &[Arg<'_>], output: Out<'_>) -> crate::Result<()>;
 }

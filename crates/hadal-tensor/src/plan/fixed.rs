@@ -116,8 +116,9 @@ fn pack(graph: &Graph, inputs: &[Option<u32>], node: &super::collect::PlanNode) 
     if node.kind != Kind::Kernel || !constant {
         return None;
     }
+    let first = &graph.nodes[node.inputs[0] as usize].tensor;
     let weight = &graph.nodes[weight as usize].tensor;
     let value = weight.0.value()?;
     let arg = Arg { data: Data::Buffer(&value.buffer), dtype: weight.dtype(), layout: &value.layout };
-    backend::get().pack(&node.tensor.0.op, &arg)
+    backend::get().pack(&node.tensor.0.op, first.shape(), &arg)
 }
