@@ -3,17 +3,89 @@
 
 use crate::args::{Dense, dense, elements, input, internal, output, want_dtype};
 use crate::backend::Ran;
-use crate::conv::{ConvEpilogue, PackedConv, PieceMap, conv_forward, conv_input_grad, conv_weight_grad};
+use crate::conv::epilogue::apply;
+use crate::conv::{ConvEpilogue, PackedConv, conv_forward, conv_input_grad, conv_weight_grad};
+use crate::gemm::real::Real;
 use crate::gemm::{
-    Epilogue, MatView, MatmulElement, PackedMatrix, RowMap, matmul as multiply, matmul_packed,
+    Bias, Epilogue, MatView, MatmulElement, PackElement, PackedMatrix, RowMap, matmul as multiply,
+    matmul_packed,
 };
 use crate::pool::{self, max_pool_indices};
-use crate::program::Pieces;
+use crate::program::{Pieces, Steps};
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Arg, ConvGeometry, Kernel, Op, Out, Packed, PoolGeometry};
-use hadal_core::{DType, Layout, Result, Shape, dispatch_storage};
+use hadal_core::{DType, Element, Layout, Result, Shape, Storage, dispatch_storage};
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
+
+/// Runs a block with `$t` the type of a float dtype; an error for the others.
+macro_rules! dispatch_float {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            DType::F16 => {
+                type $t = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = bf16;
+                $body
+            }
+            other => {
+                return Err(internal($op, format!("dtype {other} instead of a float")));
+            }
+        }
+    };
+}
+
+/// Runs a block with `$t` f32 or f64; an error for other dtypes.
+macro_rules! with_type {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => Err(internal($op, format!("dtype {other} instead of f32 or f64"))),
+        }
+    };
+}
+
+/// A weight packed as `$t`, the type of a float dtype; `None` for the others, and where packing fails.
+macro_rules! float_packed {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::F64 => {
+                type $t = f64;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::F16 => {
+                type $t = f16;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            DType::BF16 => {
+                type $t = bf16;
+                Some(Arc::new($body.ok()?) as Packed)
+            }
+            _ => None,
+        }
+    };
+}
 
 /// The operations of this file.
 pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
@@ -36,21 +108,79 @@ pub fn takes_pieces(kernel: &Kernel<'_>) -> bool {
         && matches!(kernel.dtype, DType::F32 | DType::F64)
 }
 
-/// Runs an operation of this file whose result goes through a program. The program's arguments, the
-/// result's memory among them, are borrowed by the caller.
-pub fn run_behind(kernel: &Kernel<'_>, out: Out<'_>, pieces: &Pieces<'_>) -> Result<()> {
+/// What the program that a result goes through has become.
+#[derive(Clone, Copy)]
+pub enum Tail<'a> {
+    /// A program for pieces of the result. Its arguments, the result's memory among them, are borrowed by
+    /// whoever runs the kernel.
+    Pieces(&'a Pieces<'a>),
+    /// Steps of the kernel's own, with the program's inputs.
+    Steps(&'a Steps, &'a [Arg<'a>]),
+}
+
+impl<'a> Tail<'a> {
+    /// Hands a piece of the result to the program.
+    fn piece<T>(self, at: usize, values: &mut [T]) {
+        if let Tail::Pieces(pieces) = self {
+            // SAFETY: the arguments are borrowed, see above; kernels hand over each element once.
+            unsafe { pieces.run(at, values) }
+        }
+    }
+
+    /// The steps, without a map.
+    fn epilogue<T: Element + Storage>(self, op: &'static str) -> Result<ConvEpilogue<'a, T>> {
+        let Tail::Steps(steps, inputs) = self else { return Ok(ConvEpilogue::NONE) };
+        let slice = |number: Option<usize>| -> Result<Option<&'a [T]>> {
+            let Some(number) = number else { return Ok(None) };
+            let arg = input(op, inputs, number)?;
+            let dims = arg.layout.shape.iter().zip(&arg.layout.strides);
+            let len = dims.map(|(&n, &stride)| if stride == 0 { 1 } else { n }).product::<usize>();
+            let all = elements::<T>(op, arg)?.get(arg.layout.offset..).and_then(|s| s.get(..len));
+            all.map(Some).ok_or_else(|| internal(op, "a step's numbers are outside of their buffer"))
+        };
+        Ok(ConvEpilogue {
+            scale: slice(steps.scale)?,
+            bias: slice(steps.bias)?,
+            residual: slice(steps.residual)?,
+            clamp: steps.clamp.map(|bounds| bounds.map(T::from_f64)),
+            ..ConvEpilogue::NONE
+        })
+    }
+
+    /// Runs a convolution, `f`, with what comes behind it.
+    fn with<T: Element + Storage>(
+        tail: Option<Tail<'_>>,
+        op: &'static str,
+        f: impl FnOnce(ConvEpilogue<'_, T>) -> std::result::Result<(), String>,
+    ) -> Result<()> {
+        let run = |at: usize, values: &mut [T]| {
+            if let Some(tail) = tail {
+                tail.piece(at, values);
+            }
+        };
+        match tail {
+            None => f(ConvEpilogue::NONE),
+            Some(tail @ Tail::Steps(..)) => f(tail.epilogue(op)?),
+            Some(Tail::Pieces(_)) => f(ConvEpilogue { map: Some(&run), ..ConvEpilogue::NONE }),
+        }
+        .map_err(|e| internal(op, e))
+    }
+}
+
+/// Runs an operation of this file whose result goes through a program.
+pub fn run_behind(kernel: &Kernel<'_>, out: Out<'_>, tail: Tail<'_>) -> Result<()> {
     let (name, inputs) = (kernel.op.name(), kernel.inputs);
     match kernel.op {
-        op if let Some(packed) = kernel.packed => packed_kernel(op, packed, inputs, out, Some(pieces)),
-        Op::Matmul => matmul(name, inputs, out, Some(pieces)),
-        Op::Conv(g) => conv(name, Pass::Forward, g, inputs, out, Some(pieces)),
-        Op::ConvInputGrad(g) => conv(name, Pass::InputGrad, g, inputs, out, Some(pieces)),
+        op if let Some(packed) = kernel.packed => packed_kernel(op, packed, inputs, out, Some(tail)),
+        Op::Matmul => matmul(name, inputs, out, Some(tail)),
+        Op::Conv(g) => conv(name, Pass::Forward, g, inputs, out, Some(tail)),
+        Op::ConvInputGrad(g) => conv(name, Pass::InputGrad, g, inputs, out, Some(tail)),
         _ => Err(internal(name, "this operation takes no epilogue")),
     }
 }
 
 /// `[batch.., m, k] · [batch.., k, n]`, the views read in place whatever their strides.
-fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>, pieces: Option<&Pieces<'_>>) -> Result<()> {
+fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>, tail: Option<Tail<'_>>) -> Result<()> {
     let (a, b) = (input(op, inputs, 0)?, input(op, inputs, 1)?);
     let (la, lb) = (a.layout, b.layout);
     let fits = la.shape.rank() >= 2 && la.shape.rank() == lb.shape.rank();
@@ -81,11 +211,18 @@ fn matmul(op: &'static str, inputs: &[Arg<'_>], mut out: Out<'_>, pieces: Option
         let c = output::<u8>(op, &mut out)?;
         c.fill(0);
         let c = bytemuck::checked::try_cast_slice_mut::<u8, bool>(c).map_err(bad)?;
-        return product(op, batch, (m, n, k), view(a, la), view(b, lb), c, None);
+        return product(op, batch, (m, n, k), view(a, la), view(b, lb), c);
+    }
+    if let Some(tail) = tail {
+        return with_type!(op, out.dtype, T => {
+            let (a, b) = (view(elements::<T>(op, a)?, la), view(elements::<T>(op, b)?, lb));
+            let c = output::<T>(op, &mut out)?;
+            with_epilogue(op, n, tail, |e| multiply(batch, m, n, k, a, b, c, false, e))
+        });
     }
     dispatch_storage!(out.dtype, T => {
         let (a, b) = (elements::<T>(op, a)?, elements::<T>(op, b)?);
-        product(op, batch, (m, n, k), view(a, la), view(b, lb), output::<T>(op, &mut out)?, pieces)
+        product(op, batch, (m, n, k), view(a, la), view(b, lb), output::<T>(op, &mut out)?)
     })
 }
 
@@ -96,16 +233,28 @@ fn product<T: MatmulElement>(
     a: MatView<'_, T>,
     b: MatView<'_, T>,
     c: &mut [T],
-    pieces: Option<&Pieces<'_>>,
 ) -> Result<()> {
-    let Some(pieces) = pieces else {
-        return multiply(batch, m, n, k, a, b, c, false, &Epilogue::NONE).map_err(|e| internal(op, e));
+    multiply(batch, m, n, k, a, b, c, false, &Epilogue::NONE).map_err(|e| internal(op, e))
+}
+
+/// Runs a product with `n` columns, `f`, with what comes behind it.
+fn with_epilogue<T: Real + MatmulElement + Storage>(
+    op: &'static str,
+    n: usize,
+    tail: Tail<'_>,
+    f: impl FnOnce(&Epilogue<'_, T>) -> std::result::Result<(), String>,
+) -> Result<()> {
+    let all = tail.epilogue::<T>(op)?;
+    // The bias is added in registers, the rest is done row by row.
+    let rest = ConvEpilogue { bias: None, ..all };
+    let rows = |row: usize, col: usize, values: &mut [T]| match tail {
+        Tail::Pieces(_) => tail.piece(row * n + col, values),
+        Tail::Steps(..) => apply(&rest, 0, row * n + col, values),
     };
-    // SAFETY: the program's arguments are borrowed by whoever called `run_behind`; each element of the
-    // result is handed over once.
-    let map = |row: usize, col: usize, values: &mut [T]| unsafe { pieces.run(row * n + col, values) };
-    let epilogue = Epilogue { map: Some(&map), ..Epilogue::NONE };
-    multiply(batch, m, n, k, a, b, c, false, &epilogue).map_err(|e| internal(op, e))
+    let simple = matches!(tail, Tail::Steps(..)) && rest.is_none();
+    let map: Option<&RowMap<'_, T>> = if simple { None } else { Some(&rows) };
+    let bias = all.bias.map_or(Bias::None, Bias::Columns);
+    f(&Epilogue { bias, map, ..Epilogue::NONE }).map_err(|e| internal(op, e))
 }
 
 /// The last two dimensions as matrices. The layout has at least two.
@@ -118,58 +267,6 @@ fn view<'a, T>(data: &'a [T], layout: &'a Layout) -> MatView<'a, T> {
         col_stride: matrix[1],
         batch_strides: batch,
     }
-}
-
-/// Runs a block with `$t` the type of a float dtype; an error for the others.
-macro_rules! dispatch_float {
-    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {
-        match $dtype {
-            DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            DType::F16 => {
-                type $t = f16;
-                $body
-            }
-            DType::BF16 => {
-                type $t = bf16;
-                $body
-            }
-            other => {
-                return Err(internal($op, format!("dtype {other} instead of a float")));
-            }
-        }
-    };
-}
-
-/// A weight packed as `$t`, the type of a float dtype; `None` for the others, and where packing fails.
-macro_rules! float_packed {
-    ($dtype:expr, $t:ident => $body:expr) => {
-        match $dtype {
-            DType::F32 => {
-                type $t = f32;
-                Some(Arc::new($body.ok()?) as Packed)
-            }
-            DType::F64 => {
-                type $t = f64;
-                Some(Arc::new($body.ok()?) as Packed)
-            }
-            DType::F16 => {
-                type $t = f16;
-                Some(Arc::new($body.ok()?) as Packed)
-            }
-            DType::BF16 => {
-                type $t = bf16;
-                Some(Arc::new($body.ok()?) as Packed)
-            }
-            _ => None,
-        }
-    };
 }
 
 /// Input `i` in row-major order with its number of elements; its dtype must be this one.
@@ -231,11 +328,11 @@ fn packed_kernel(
     packed: &Packed,
     inputs: &[Arg<'_>],
     out: Out<'_>,
-    pieces: Option<&Pieces<'_>>,
+    tail: Option<Tail<'_>>,
 ) -> Result<()> {
     match op {
-        Op::Conv(g) => packed_conv(op.name(), packed, g, inputs, out, pieces),
-        Op::Matmul => packed_matmul(op.name(), packed, inputs, out, pieces),
+        Op::Conv(g) => packed_conv(op.name(), packed, g, inputs, out, tail),
+        Op::Matmul => packed_matmul(op.name(), packed, inputs, out, tail),
         _ => Err(internal(op.name(), "this operation takes no packed weight")),
     }
 }
@@ -246,24 +343,36 @@ fn packed_matmul(
     packed: &Packed,
     inputs: &[Arg<'_>],
     mut out: Out<'_>,
-    pieces: Option<&Pieces<'_>>,
+    tail: Option<Tail<'_>>,
 ) -> Result<()> {
-    let a = input(op, inputs, 0)?;
-    let &[m, k] = a.layout.shape.dims() else {
+    let arg = input(op, inputs, 0)?;
+    let &[m, k] = arg.layout.shape.dims() else {
         return Err(internal(op, "the left operand of a packed product is no matrix"));
     };
-    dispatch_float!(op, out.dtype, T => {
-        let fits = |p: &&PackedMatrix<T>| p.k() == k && out.shape.dims() == [m, p.n()] && a.dtype == out.dtype;
-        let Some(b) = packed.downcast_ref::<PackedMatrix<T>>().filter(fits) else {
-            return Err(internal(op, "the weight was packed for another operation"));
-        };
-        let (n, a) = (b.n(), view(elements::<T>(op, a)?, a.layout));
-        let run = map_of(pieces);
-        let rows = |row: usize, col: usize, values: &mut [T]| run(row * n + col, values);
-        let map: Option<&RowMap<'_, T>> = if pieces.is_some() { Some(&rows) } else { None };
-        let c = output::<T>(op, &mut out)?;
-        matmul_packed(&[], m, a, b, c, false, &Epilogue { map, ..Epilogue::NONE }).map_err(|e| internal(op, e))
-    })
+    match tail {
+        None => dispatch_float!(op, out.dtype, T => {
+            let (a, b) = (view(elements::<T>(op, arg)?, arg.layout), matrix::<T>(op, packed, k, &out)?);
+            let c = output::<T>(op, &mut out)?;
+            matmul_packed(&[], m, a, b, c, false, &Epilogue::NONE).map_err(|e| internal(op, e))
+        }),
+        Some(tail) => with_type!(op, out.dtype, T => {
+            let (a, b) = (view(elements::<T>(op, arg)?, arg.layout), matrix::<T>(op, packed, k, &out)?);
+            let c = output::<T>(op, &mut out)?;
+            with_epilogue(op, b.n(), tail, |e| matmul_packed(&[], m, a, b, c, false, e))
+        }),
+    }
+}
+
+/// The packed matrix that a product with this output wants.
+fn matrix<'a, T: PackElement>(
+    op: &'static str,
+    packed: &'a Packed,
+    k: usize,
+    out: &Out<'_>,
+) -> Result<&'a PackedMatrix<T>> {
+    let fits = |p: &&PackedMatrix<T>| p.k() == k && out.shape.last() == Some(&p.n());
+    let found = packed.downcast_ref::<PackedMatrix<T>>().filter(fits);
+    found.ok_or_else(|| internal(op, "the weight was packed for another operation"))
 }
 
 /// The forward pass with packed weights.
@@ -273,31 +382,16 @@ fn packed_conv(
     g: &ConvGeometry,
     inputs: &[Arg<'_>],
     mut out: Out<'_>,
-    pieces: Option<&Pieces<'_>>,
+    tail: Option<Tail<'_>>,
 ) -> Result<()> {
     let (x, n) = float_input(op, inputs, 0, out.dtype)?;
     dispatch_float!(op, out.dtype, T => {
         let Some(packed) = packed.downcast_ref::<PackedConv<T>>().filter(|p| p.geometry() == g) else {
             return Err(internal(op, "the weight was packed for another operation"));
         };
-        let run = map_of(pieces);
-        let map: Option<&PieceMap<'_, T>> = if pieces.is_some() { Some(&run) } else { None };
-        let y = output::<T>(op, &mut out)?;
-        packed
-            .forward(&x.slice::<T>()[..n], y, ConvEpilogue { map, ..ConvEpilogue::NONE })
-            .map_err(|e| internal(op, e))
+        let (x, y) = (&x.slice::<T>()[..n], output::<T>(op, &mut out)?);
+        Tail::with(tail, op, |e| packed.forward(x, y, e))
     })
-}
-
-/// Hands pieces of a result to a program whose arguments are borrowed by whoever runs the kernel behind
-/// which it stands.
-fn map_of<'a, T>(pieces: Option<&'a Pieces<'_>>) -> impl Fn(usize, &mut [T]) + Sync + 'a {
-    move |at, values| {
-        if let Some(pieces) = pieces {
-            // SAFETY: see above; each element of the result is handed over once.
-            unsafe { pieces.run(at, values) }
-        }
-    }
 }
 
 /// A pass of a convolution. Inputs that are not row-major are copied first.
@@ -307,22 +401,18 @@ fn conv(
     g: &ConvGeometry,
     inputs: &[Arg<'_>],
     mut out: Out<'_>,
-    pieces: Option<&Pieces<'_>>,
+    tail: Option<Tail<'_>>,
 ) -> Result<()> {
     let (a, na) = float_input(op, inputs, 0, out.dtype)?;
     let (b, nb) = float_input(op, inputs, 1, out.dtype)?;
     dispatch_float!(op, out.dtype, T => {
         let (a, b) = (&a.slice::<T>()[..na], &b.slice::<T>()[..nb]);
         let c = output::<T>(op, &mut out)?;
-        let run = map_of(pieces);
-        let map: Option<&PieceMap<'_, T>> = if pieces.is_some() { Some(&run) } else { None };
-        let epilogue = ConvEpilogue { map, ..ConvEpilogue::NONE };
-        match pass {
-            Pass::Forward => conv_forward(a, b, c, g, epilogue),
-            Pass::InputGrad => conv_input_grad(a, b, c, g, epilogue),
+        Tail::with(tail, op, |e| match pass {
+            Pass::Forward => conv_forward(a, b, c, g, e),
+            Pass::InputGrad => conv_input_grad(a, b, c, g, e),
             Pass::WeightGrad => conv_weight_grad(a, b, c, g),
-        }
-        .map_err(|e| internal(op, e))
+        })
     })
 }
 

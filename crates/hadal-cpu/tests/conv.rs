@@ -206,8 +206,12 @@ impl<T: ConvElement> Case<T> {
             bias: t.bias.as_deref(),
             residual: t.residual.as_deref(),
             activation: if self.relu { Activation::Relu } else { Activation::None },
+            clamp: self.bounds().map(|b| b.map(T::from_f64)),
             map: if self.map { Some(&map::<T>) } else { None },
         }
+    }
+    fn bounds(&self) -> Option<[f64; 2]> {
+        (self.map && !self.tails[0].scale.is_none()).then_some([-0.25, 0.5])
     }
     fn run(&self) -> Results<T> {
         // What the arrays hold before must not matter.
@@ -239,6 +243,9 @@ impl<T: ConvElement> Case<T> {
                 *v += tail.residual.as_ref().map_or(0.0, |r| r[i].to_f64());
                 if self.relu {
                     *v = v.max(0.0);
+                }
+                if let Some([low, high]) = self.bounds() {
+                    *v = v.clamp(low, high);
                 }
                 if self.map {
                     *v = 2.0 * *v + place_part(i);

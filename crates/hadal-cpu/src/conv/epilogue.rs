@@ -23,16 +23,20 @@ pub struct ConvEpilogue<'a, T> {
     pub residual: Option<&'a [T]>,
     /// Applied fourth.
     pub activation: Activation,
+    /// Least and largest result, applied fifth: `where(x <= least, least, x)`, then the same for the largest.
+    /// NaN stays NaN.
+    pub clamp: Option<[T; 2]>,
     /// Called last.
     pub map: Option<&'a PieceMap<'a, T>>,
 }
 
-impl<T> Clone for ConvEpilogue<'_, T> {
+impl<T: Clone> Clone for ConvEpilogue<'_, T> {
     fn clone(&self) -> Self {
-        *self
+        let &ConvEpilogue { scale, bias, residual, activation, ref clamp, map } = self;
+        ConvEpilogue { scale, bias, residual, activation, clamp: clamp.clone(), map }
     }
 }
-impl<T> Copy for ConvEpilogue<'_, T> {}
+impl<T: Copy> Copy for ConvEpilogue<'_, T> {}
 
 impl<T> Default for ConvEpilogue<'_, T> {
     fn default() -> Self {
@@ -42,8 +46,14 @@ impl<T> Default for ConvEpilogue<'_, T> {
 
 impl<T> ConvEpilogue<'_, T> {
     /// Leaves the result as it is.
-    pub const NONE: Self =
-        ConvEpilogue { scale: None, bias: None, residual: None, activation: Activation::None, map: None };
+    pub const NONE: Self = ConvEpilogue {
+        scale: None,
+        bias: None,
+        residual: None,
+        activation: Activation::None,
+        clamp: None,
+        map: None,
+    };
 
     /// Whether the result stays as it is.
     pub(crate) fn is_none(&self) -> bool {
@@ -51,6 +61,7 @@ impl<T> ConvEpilogue<'_, T> {
             && self.bias.is_none()
             && self.residual.is_none()
             && self.activation == Activation::None
+            && self.clamp.is_none()
             && self.map.is_none()
     }
 
@@ -74,7 +85,7 @@ impl<T> ConvEpilogue<'_, T> {
 
 /// Applies everything to `values`, which begin at place `at` of the result and lie in `channel`.
 #[inline]
-pub(super) fn apply<T: Real>(e: &ConvEpilogue<'_, T>, channel: usize, at: usize, values: &mut [T]) {
+pub(crate) fn apply<T: Real>(e: &ConvEpilogue<'_, T>, channel: usize, at: usize, values: &mut [T]) {
     if e.is_none() {
         return;
     }
@@ -82,9 +93,12 @@ pub(super) fn apply<T: Real>(e: &ConvEpilogue<'_, T>, channel: usize, at: usize,
         scale: e.scale.map(|s| s[channel]),
         bias: e.bias.map(|b| b[channel]),
         residual: e.residual.map(|r| &r[at..at + values.len()]),
-        relu: match e.activation {
-            Activation::None => false,
-            Activation::Relu => true,
+        bounds: match (e.activation, e.clamp) {
+            (Activation::None, clamp) => clamp,
+            (Activation::Relu, None) => Some([T::ZERO, T::from_f64(f64::INFINITY)]),
+            (Activation::Relu, Some([low, high])) => {
+                Some([if low < T::ZERO { T::ZERO } else { low }, if high < T::ZERO { T::ZERO } else { high }])
+            }
         },
     };
     steps.apply(values);
@@ -105,7 +119,7 @@ struct Steps<'a, T> {
     scale: Option<T>,
     bias: Option<T>,
     residual: Option<&'a [T]>,
-    relu: bool,
+    bounds: Option<[T; 2]>,
 }
 
 impl<T: Real> Steps<'_, T> {
@@ -136,14 +150,18 @@ impl<T: Real> Steps<'_, T> {
         if let Some(s) = self.scale {
             values.iter_mut().for_each(|v| *v = *v * s);
         }
-        if let Some(b) = self.bias {
-            values.iter_mut().for_each(|v| *v += b);
-        }
-        if let Some(r) = self.residual {
-            values.iter_mut().zip(r).for_each(|(v, &r)| *v += r);
-        }
-        if self.relu {
-            values.iter_mut().for_each(|v| *v = if *v < T::ZERO { T::ZERO } else { *v });
+        let [low, high] = self.bounds.unwrap_or([T::from_f64(f64::NEG_INFINITY), T::from_f64(f64::INFINITY)]);
+        // Without bounds it changes nothing.
+        let bounded = |v: T| {
+            let v = if v <= low { low } else { v };
+            if v >= high { high } else { v }
+        };
+        match (self.bias, self.residual) {
+            (Some(b), Some(r)) => values.iter_mut().zip(r).for_each(|(v, &r)| *v = bounded(*v + b + r)),
+            (Some(b), None) => values.iter_mut().for_each(|v| *v = bounded(*v + b)),
+            (None, Some(r)) => values.iter_mut().zip(r).for_each(|(v, &r)| *v = bounded(*v + r)),
+            (None, None) if self.bounds.is_some() => values.iter_mut().for_each(|v| *v = bounded(*v)),
+            (None, None) => {}
         }
     }
 }

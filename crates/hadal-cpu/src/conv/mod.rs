@@ -7,7 +7,7 @@
 mod correlate;
 mod depth_kernel;
 mod depthwise;
-mod epilogue;
+pub(crate) mod epilogue;
 mod lanes;
 mod packed;
 mod passes;
@@ -247,6 +247,7 @@ fn rounded<S: Source<f32>>(
 struct WideEpilogue {
     arrays: [Option<Scratch<f32>>; 3],
     activation: Activation,
+    clamp: Option<[f32; 2]>,
 }
 
 impl WideEpilogue {
@@ -254,11 +255,12 @@ impl WideEpilogue {
         WideEpilogue {
             arrays: [e.scale, e.bias, e.residual].map(|v| v.map(widened)),
             activation: e.activation,
+            clamp: e.clamp.map(|bounds| bounds.map(S::widen)),
         }
     }
     fn get(&mut self) -> ConvEpilogue<'_, f32> {
         let [scale, bias, residual] = self.arrays.each_mut().map(|v| v.as_mut().map(|v| &*v.slice()));
-        ConvEpilogue { scale, bias, residual, activation: self.activation, map: None }
+        ConvEpilogue { scale, bias, residual, activation: self.activation, clamp: self.clamp, map: None }
     }
 }
 

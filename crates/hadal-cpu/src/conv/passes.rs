@@ -299,16 +299,14 @@ fn channel_product<T: Depth + MatmulElement>(
     let a = MatView { batch_strides: &[0, (ins * outs) as isize], ..weight };
     let b_strides = [(g.groups * k * pixels) as isize, (k * pixels) as isize];
     let b = MatView { batch_strides: &b_strides, ..MatView::row_major(from, pixels) };
+    // The bias is added in registers where it comes first, the rest is done row by row.
+    let bias = e.bias.filter(|_| g.groups == 1 && e.scale.is_none());
+    let rest = if bias.is_some() { ConvEpilogue { bias: None, ..e } } else { e };
     let rows = |row: usize, col: usize, values: &mut [T]| {
-        apply(&e, row % (g.groups * m), row * pixels + col, values);
+        apply(&rest, row % (g.groups * m), row * pixels + col, values);
     };
-    let simple = g.groups == 1 && e.scale.is_none() && e.residual.is_none() && e.map.is_none();
-    let epilogue = if simple {
-        Epilogue { bias: e.bias.map_or(Bias::None, Bias::Rows), activation: e.activation, map: None }
-    } else {
-        let map: &RowMap<'_, T> = &rows;
-        Epilogue { bias: Bias::None, activation: Activation::None, map: Some(map) }
-    };
+    let map: Option<&RowMap<'_, T>> = if rest.is_none() { None } else { Some(&rows) };
+    let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::Rows), activation: Activation::None, map };
     let done = matmul(&[g.batch, g.groups], m, pixels, k, a, b, to, false, &epilogue);
     debug_assert!(done.is_ok(), "lengths were checked: {done:?}");
 }

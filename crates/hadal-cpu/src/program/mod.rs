@@ -14,7 +14,7 @@
 //! | `blocks` | the tables' formulas as vector loops, for every instruction set |
 //! | `compound` | several instructions as one block function |
 //! | `exec` | steps on blocks |
-//! | `pieces` | the program as the epilogue of a kernel |
+//! | `pieces`, `steps` | the program as the epilogue of a kernel: any one, the simplest ones |
 //! | `space`, `fold`, `reduce` | reductions |
 //!
 //! A block function computes each element from that element alone, and a reduction is cut up by
@@ -34,11 +34,13 @@ mod plan;
 mod prepared;
 mod reduce;
 mod space;
+mod steps;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use pieces::Pieces;
 pub use prepared::Prepared;
+pub(crate) use steps::Steps;
 
 use crate::threads::parallel_for;
 use blocks::BLOCK;

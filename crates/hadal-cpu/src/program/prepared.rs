@@ -6,13 +6,15 @@ use super::exec::{Memory, Registers, Worker};
 use super::pieces::Pieces;
 use super::plan::{self, Given, Plan};
 use super::reduce::{self, Reduction};
+use super::steps::Steps;
 use super::{SERIAL, TASK, check, load, parallel};
+use crate::Cpu;
 use crate::args::{internal, temporary};
+use crate::glue::{self, Tail};
 use crate::scratch::Scratch;
 use crate::simd::{Level, level};
 use crate::strided::copy_into;
-use crate::{Cpu, glue};
-use hadal_core::ops::{Arg, Backend, Data, Kernel, Out, Program};
+use hadal_core::ops::{Arg, Backend, Data, Kernel, Op, Out, Program};
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Buffer, DType, Result, Scalar, Shape, dispatch_storage};
 
@@ -182,6 +184,17 @@ fn input(arg: &Arg<'_>, empty: bool) -> Input {
     Input { given: Given { dtype: arg.dtype, strides: arg.layout.strides.clone(), in_place }, reach, copied }
 }
 
+/// The program as steps of the kernel's own, if it is no more.
+fn steps(kernel: &Kernel<'_>, program: &Program, constants: &[Scalar], inputs: &[Arg<'_>]) -> Option<Steps> {
+    let channel = match kernel.op {
+        Op::Matmul => program.shape.rank().checked_sub(1)?,
+        _ if program.shape == *kernel.shape => 1,
+        _ => return None,
+    };
+    let steps = Steps::of(program, constants, inputs, kernel.dtype, channel)?;
+    (steps.scale.is_none() || !matches!(kernel.op, Op::Matmul)).then_some(steps)
+}
+
 impl Prepared {
     /// Nothing is worked out before the first run.
     pub fn new(program: Program) -> Prepared {
@@ -225,6 +238,7 @@ impl hadal_core::ops::Prepared for Prepared {
         inputs: &[Arg<'_>],
         outputs: &mut [Out<'_>],
     ) -> Result<()> {
+        let simple = steps(kernel, &self.program, constants, inputs);
         let ready = self.ready(constants, inputs, outputs)?;
         let apart = |arg: &Arg<'_>| !matches!(arg.data, Data::InPlace(n) if n != kernel.into);
         let takes = ready.reduction.is_none()
@@ -243,14 +257,14 @@ impl hadal_core::ops::Prepared for Prepared {
             }
             return ready.run(inputs, outputs);
         }
+        let out = Out { data: &mut *outputs[kernel.into].data, dtype: kernel.dtype, shape: kernel.shape };
+        if let Some(steps) = &simple {
+            return glue::run_behind(kernel, out, Tail::Steps(steps, inputs));
+        }
         let copies = ready.copies(inputs)?;
         let memory = ready.memory(&copies, inputs, outputs);
         let pieces = Pieces::new(&ready.plan, memory, kernel.into);
-        let out = &mut outputs[kernel.into];
-        glue::run_behind(
-            kernel,
-            Out { data: &mut *out.data, dtype: kernel.dtype, shape: kernel.shape },
-            &pieces,
-        )
+        let out = Out { data: &mut *outputs[kernel.into].data, dtype: kernel.dtype, shape: kernel.shape };
+        glue::run_behind(kernel, out, Tail::Pieces(&pieces))
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct Fixed {
 /// Schedule and memory of a run.
 struct Run {
     schedule: Schedule,
+    /// Inputs and results as the schedule numbers them.
+    inputs: Vec<Option<usize>>,
+    roots: Vec<usize>,
     arena: Arena,
 }
 
@@ -62,23 +65,23 @@ impl Fixed {
     }
 
     fn run_in(&self, run: &mut Run, inputs: Vec<Value>) -> Result<Vec<Value>> {
-        let Run { schedule, arena } = run;
-        for (&at, value) in self.inputs.iter().zip(inputs) {
+        let Run { schedule, inputs: places, roots, arena } = run;
+        for (&at, value) in places.iter().zip(inputs) {
             if let Some(at) = at {
-                schedule.places[at as usize].layout.offset = value.layout.offset;
-                schedule.slots[at as usize] = Some(value.buffer);
+                schedule.places[at].layout.offset = value.layout.offset;
+                schedule.slots[at] = Some(value.buffer);
             }
         }
         exec::run(&self.graph, schedule, Some(arena))?;
-        let result = |&at: &u32| match &schedule.slots[at as usize] {
+        let result = |(&at, &node): (&usize, &u32)| match &schedule.slots[at] {
             Some(buffer) => {
-                let layout = schedule.places[at as usize].layout.clone();
+                let layout = schedule.places[at].layout.clone();
                 Ok(Value { buffer: buffer.clone(), layout })
             }
             // A constant.
-            None => self.graph.nodes[at as usize].tensor.force(),
+            None => self.graph.nodes[node as usize].tensor.force(),
         };
-        self.roots.iter().map(result).collect()
+        roots.iter().zip(&self.roots).map(result).collect()
     }
 
     fn ready(&self) -> Run {
@@ -92,7 +95,11 @@ impl Fixed {
             let source = schedule.places[node as usize].source;
             step.packed = self.packed[source as usize].clone();
         }
-        Run { schedule, arena: Arena::default() }
+        // Inputs and results are never among the nodes that planning copies.
+        let number = |node: u32| schedule.places.iter().position(|p| p.source == node);
+        let inputs = self.inputs.iter().map(|i| i.and_then(number)).collect();
+        let roots = self.roots.iter().filter_map(|&r| number(r)).collect();
+        Run { schedule, inputs, roots, arena: Arena::default() }
     }
 
     /// What planning made of the graph.

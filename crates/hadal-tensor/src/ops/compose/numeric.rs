@@ -80,6 +80,13 @@ impl Tensor {
                 );
             }
         }
+        // Compared with and put in place: one and the same number.
+        let bound = match bound {
+            Operand::Scalar(_) if self.dtype().is_float() && !self.is_poisoned() => {
+                Operand::Tensor(adapt(&bound, self.shape(), self.dtype()))
+            }
+            other => other,
+        };
         composed(|| binary(beyond, Operand::from(self), bound.clone()).where_(&bound, self))
     }
 
