@@ -55,6 +55,9 @@ fn batches_and_reshapes() {
     let (x, w, bias) = (drawn(&[4, 33, 48], 1), drawn(&[96, 48], 2), drawn(&[96], 3));
     // The product is of `[132, 48]`, the sum of `[4, 33, 96]`.
     same_bits(|| vec![x.linear(&w, Some(&bias)).silu()], "matmul+add+sigmoid+mul");
+    // One column, which the sum then sees as a row.
+    let (v, row) = (drawn(&[48], 7), drawn(&[33], 8));
+    same_bits(|| vec![(x.select(0, 1).matmul(&v) + &row).relu()], "matmul+add+relu");
     let (a, b) = (drawn(&[6, 20, 30], 4), drawn(&[6, 30, 25], 5));
     let scale = drawn(&[6, 1, 25], 6);
     same_bits(|| vec![(a.matmul(&b) * &scale).tanh()], "matmul+mul+tanh");

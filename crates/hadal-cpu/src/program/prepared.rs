@@ -187,7 +187,9 @@ fn input(arg: &Arg<'_>, empty: bool) -> Input {
 /// The program as steps of the kernel's own, if it is no more.
 fn steps(kernel: &Kernel<'_>, program: &Program, constants: &[Scalar], inputs: &[Arg<'_>]) -> Option<Steps> {
     let channel = match kernel.op {
-        Op::Matmul => program.shape.rank().checked_sub(1)?,
+        // A reshape may stand between: columns must still be columns.
+        Op::Matmul if program.shape.last() == kernel.shape.last() => program.shape.rank().checked_sub(1)?,
+        Op::Matmul => return None,
         _ if program.shape == *kernel.shape => 1,
         _ => return None,
     };

@@ -168,10 +168,12 @@ impl Exec<'_> {
         }
         let place = &self.places[i as usize];
         let Kind::Const(s) = self.graph.nodes[place.source as usize].kind else { return Ok(()) };
-        let mut buffer = allocate(1, place.dtype, "full")?;
-        write_scalar(&mut buffer, place.dtype, s);
+        let mut buffer = self.allocate(i, 1)?;
+        if let Some(data) = Arc::get_mut(&mut buffer) {
+            write_scalar(data, place.dtype, s);
+        }
         self.places[i as usize].layout.offset = 0;
-        self.slots[i as usize] = Some(Arc::new(buffer));
+        self.slots[i as usize] = Some(buffer);
         Ok(())
     }
 

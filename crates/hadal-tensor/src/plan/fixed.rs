@@ -37,7 +37,7 @@ impl Fixed {
     /// Plans the graph behind `roots`. Leaves other than `inputs` stay what they are now.
     pub fn new(inputs: &[Tensor], roots: &[Tensor]) -> Fixed {
         // Held while references are counted: a leaf that only the graph holds would be given away.
-        let held = leaves(roots);
+        let held = constants(roots);
         let graph = collect(&roots.iter().collect::<Vec<_>>(), &[]);
         drop(held);
         let of = |t: &Tensor| graph.nodes.iter().position(|n| n.tensor.0.id == t.0.id).map(|i| i as u32);
@@ -53,6 +53,10 @@ impl Fixed {
         let waiting = idle().pop();
         let mut run = waiting.unwrap_or_else(|| self.ready());
         let done = self.run_in(&mut run, inputs);
+        // The inputs' buffers are the caller's.
+        for at in run.inputs.iter().flatten() {
+            run.schedule.slots[*at] = None;
+        }
         for slot in &mut run.schedule.slots {
             if let Some(buffer) = slot.take() {
                 run.arena.give(buffer);
@@ -108,12 +112,9 @@ impl Fixed {
     }
 }
 
-/// All leaves behind tensors.
-fn leaves(roots: &[Tensor]) -> Vec<Tensor> {
-    crate::compiled::nodes_behind(roots)
-        .into_iter()
-        .filter(|t| t.is_evaluated() || t.0.inputs().is_empty())
-        .collect()
+/// All constants behind tensors.
+fn constants(roots: &[Tensor]) -> Vec<Tensor> {
+    crate::compiled::nodes_behind(roots).into_iter().filter(Tensor::is_evaluated).collect()
 }
 
 /// The packed weight of a kernel whose weight is a constant.
