@@ -9,8 +9,8 @@ use hadal_tensor::{DType, no_grad};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Full batches from which on a model is compiled for them.
-const COMPILE_FROM: usize = 4;
+/// Full batches from which on a model is compiled for them: compiling costs about as much as one.
+const COMPILE_FROM: usize = 16;
 
 /// A sample that was taken for another class.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -83,7 +83,7 @@ impl<'p> Pieces<'p> {
             // positions only. What a worker prepares is never in place.
             unsafe {
                 if fresh {
-                    drop(Worker::new(self.plan, memory, scratch, regs));
+                    Worker::new(self.plan, memory, scratch, regs);
                 }
                 let mut worker = Worker::resumed(self.plan, memory, scratch, regs);
                 worker.range(at, at + values.len());
