@@ -334,8 +334,50 @@ impl Op {
             (Op::ArgSort { axis: a, descending: x }, Op::ArgSort { axis: b, descending: y }) => {
                 (a, x) == (b, y)
             }
-            // Other operations, and errors, which are never planned.
-            _ => false,
+            // Other operations, and errors, which are never planned. All are named, so that the compiler asks
+            // about a new one.
+            (
+                Op::Leaf
+                | Op::Fill(_)
+                | Op::Arange(..)
+                | Op::Random(..)
+                | Op::Poison(_)
+                | Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Where
+                | Op::Cast
+                | Op::Reduce(..)
+                | Op::ArgReduce { .. }
+                | Op::CumSum { .. }
+                | Op::Reshape
+                | Op::Permute(_)
+                | Op::Expand
+                | Op::Slice { .. }
+                | Op::Unfold { .. }
+                | Op::Copy
+                | Op::Cat(_)
+                | Op::Place { .. }
+                | Op::Fold { .. }
+                | Op::Matmul
+                | Op::Conv(_)
+                | Op::ConvInputGrad(_)
+                | Op::ConvWeightGrad(_)
+                | Op::MaxPoolIndex(_)
+                | Op::SumPool(_)
+                | Op::SumPoolGrad(_)
+                | Op::Attention(_)
+                | Op::AttentionGrad(_)
+                | Op::AttentionMaskGrad(_)
+                | Op::Recurrent(_)
+                | Op::RecurrentOutput(_)
+                | Op::RecurrentGrad(_)
+                | Op::Gather(_)
+                | Op::Scatter { .. }
+                | Op::IndexSelect(_)
+                | Op::IndexAdd(_)
+                | Op::ArgSort { .. },
+                _,
+            ) => false,
         }
     }
 
