@@ -9,7 +9,7 @@ mod harness;
 use hadal_core::Buffer;
 use hadal_core::ops::{ConvGeometry, PoolGeometry, Window};
 use hadal_cpu::conv::{ConvEpilogue, conv_forward, conv_input_grad, conv_weight_grad};
-use hadal_cpu::pool::{max_pool_indices, sum_pool, sum_pool_grad};
+use hadal_cpu::pool::{max_pool, max_pool_indices, sum_pool, sum_pool_grad};
 use harness::Harness;
 
 fn side(input: usize, kernel: usize, stride: usize, pad: usize) -> Window {
@@ -70,7 +70,11 @@ fn pool(h: &Harness, name: &str, planes: usize, w: Window) {
     let mut y = vec![0.0f32; planes * w.output * w.output];
     let mut index = vec![0i64; y.len()];
     let bytes = |of_y: usize| (4 * x.len() + of_y * y.len()) as f64;
+    let mut best = y.clone();
     let (indices, sums) = (bytes(8), bytes(4));
+    h.report(&format!("{} values", passes[0]), sums, "GB/s", || {
+        let _ = max_pool(&x, &mut best, &g);
+    });
     h.report(&passes[0], indices, "GB/s", || {
         let _ = max_pool_indices(&x, &mut index, &g);
     });
@@ -111,8 +115,14 @@ fn main() {
     }
     conv(h, "step 7x7 stride 2", [16, 3, 64, 1], side(96, 7, 2, 3));
     conv(h, "resnet 3x3 stride 2 [1,64,56,56] to 128", [1, 64, 128, 1], side(56, 3, 2, 1));
+    conv(h, "resnet 3x3 stride 2 [32,64,56,56] to 128", [32, 64, 128, 1], side(56, 3, 2, 1));
     conv(h, "resnet 3x3 stride 2 [8,64,56,56] to 128", [8, 64, 128, 1], side(56, 3, 2, 1));
     conv(h, "resnet 7x7 stride 2 [1,3,224,224] to 64", [1, 3, 64, 1], side(224, 7, 2, 3));
+    conv(h, "resnet 7x7 stride 2 [32,3,224,224] to 64", [32, 3, 64, 1], side(224, 7, 2, 3));
+    conv(h, "transposed 4x4 [32,128,28,28] to 64", [32, 64, 128, 1], side(56, 4, 2, 1));
+    let dilated = Window { dilation: 2, pad_lo: 2, pad_hi: 2, ..side(56, 3, 1, 1) };
+    conv(h, "3x3 dilated [32,64,56,56] to 64", [32, 64, 64, 1], dilated);
+    conv(h, "1x1 [32,64,56,56] to 256", [32, 64, 256, 1], side(56, 1, 1, 0));
     conv(h, "resnet 7x7 stride 2 [8,3,224,224] to 64", [8, 3, 64, 1], side(224, 7, 2, 3));
     conv(h, "1x1 stride 2 [1,64,56,56] to 128", [1, 64, 128, 1], side(56, 1, 2, 0));
     conv(h, "1x1 [1,96,56,56] to 24", [1, 96, 24, 1], side(56, 1, 1, 0));
@@ -122,4 +132,6 @@ fn main() {
     conv(h, "1x1 [32,160,7,7] to 960", [32, 160, 960, 1], side(7, 1, 1, 0));
     pool(h, "2x2 [256,6,28,28]", 256 * 6, side(28, 2, 2, 0));
     pool(h, "3x3 stride 2 [8,64,112,112]", 8 * 64, side(112, 3, 2, 1));
+    pool(h, "2x2 [32,64,112,112]", 32 * 64, side(112, 2, 2, 0));
+    pool(h, "3x3 stride 2 [32,64,112,112]", 32 * 64, side(112, 3, 2, 1));
 }

@@ -96,8 +96,7 @@ pub fn run_op<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
         Op::ConvInputGrad(g) => Break(conv(name, Pass::InputGrad, g, inputs, out, None)),
         Op::ConvWeightGrad(g) => Break(conv(name, Pass::WeightGrad, g, inputs, out, None)),
         Op::MaxPoolIndex(g) => Break(max_pool_index(name, g, inputs, out)),
-        Op::SumPool(g) => Break(sum_pool(name, false, g, inputs, out)),
-        Op::SumPoolGrad(g) => Break(sum_pool(name, true, g, inputs, out)),
+        Op::MaxPool(g) | Op::SumPool(g) | Op::SumPoolGrad(g) => Break(float_pool(op, g, inputs, out)),
         _ => Continue(out),
     }
 }
@@ -427,18 +426,17 @@ fn max_pool_index(op: &'static str, g: &PoolGeometry, inputs: &[Arg<'_>], mut ou
     })
 }
 
-/// Sums of windows, or (`grad`) the adjoint.
-fn sum_pool(
-    op: &'static str,
-    grad: bool,
-    g: &PoolGeometry,
-    inputs: &[Arg<'_>],
-    mut out: Out<'_>,
-) -> Result<()> {
-    let (x, n) = float_input(op, inputs, 0, out.dtype)?;
-    dispatch_float!(op, out.dtype, T => {
-        let (x, out) = (&x.slice::<T>()[..n], output::<T>(op, &mut out)?);
-        let done = if grad { pool::sum_pool_grad(x, out, g) } else { pool::sum_pool(x, out, g) };
-        done.map_err(|e| internal(op, e))
+/// Maxima or sums of windows, or the sums' adjoint.
+fn float_pool(op: &Op, g: &PoolGeometry, inputs: &[Arg<'_>], mut out: Out<'_>) -> Result<()> {
+    let name = op.name();
+    let (x, n) = float_input(name, inputs, 0, out.dtype)?;
+    dispatch_float!(name, out.dtype, T => {
+        let (x, out) = (&x.slice::<T>()[..n], output::<T>(name, &mut out)?);
+        match op {
+            Op::MaxPool(_) => pool::max_pool(x, out, g),
+            Op::SumPool(_) => pool::sum_pool(x, out, g),
+            _ => pool::sum_pool_grad(x, out, g),
+        }
+        .map_err(|e| internal(name, e))
     })
 }

@@ -405,10 +405,10 @@ fn winograd_stays_within_its_error_bound() {
     limit_level(Level::Avx512);
 }
 
-/// Many images of small planes, which are computed with images along the lanes: strides, dilations,
-/// groups, three dimensions, lanes and panels that are not full.
+/// Small planes, which are computed with images or result channels along the lanes: strides,
+/// dilations, groups, three dimensions, lanes and panels that are not full.
 #[test]
-fn images_in_lanes_agree_with_naive_loops() {
+fn small_planes_agree_with_naive_loops() {
     let _turn = GLOBAL.lock().unwrap_or_else(|e| e.into_inner());
     let mut rng = Lcg(71);
     let side = |input: usize, kernel: usize, stride: usize, pad: usize, dilation: usize| Window {
@@ -428,6 +428,11 @@ fn images_in_lanes_agree_with_naive_loops() {
         (15, 70, 18, 1, [unit, side(7, 3, 1, 2, 2), side(4, 2, 3, 1, 1)], 2),
         (33, 16, 16, 1, [side(3, 2, 1, 0, 1), side(4, 3, 2, 1, 1), side(3, 3, 1, 1, 1)], 3),
         (16, 80, 66, 1, [unit, side(8, 4, 2, 1, 1), side(8, 4, 2, 1, 1)], 2),
+        // Few images: there result channels are the lanes.
+        (1, 140, 70, 1, [unit, side(7, 3, 1, 1, 1), side(7, 3, 1, 1, 1)], 2),
+        (2, 68, 66, 2, [unit, side(7, 3, 2, 1, 1), side(15, 3, 2, 1, 1)], 2),
+        (3, 33, 40, 1, [side(3, 2, 1, 1, 1), side(4, 3, 1, 2, 2), side(5, 2, 3, 0, 1)], 3),
+        (1, 40, 40, 1, [unit, unit, side(17, 5, 1, 2, 1)], 1),
     ] {
         let g = ConvGeometry { batch, in_channels: ci, out_channels: co, groups, windows, spatial };
         let case = Case::<f32>::random(&mut rng, g);

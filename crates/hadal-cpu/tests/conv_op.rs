@@ -96,7 +96,7 @@ fn pools_and_their_adjoint() {
         let (xs, ys, ks) = (size(|w| w.input), size(|w| w.output), size(|w| w.kernel));
         let x = Tensor::strided(&mut rng, &xs, dtype, |r| r.below(9) as f64 - 4.0);
         let dy = Tensor::strided(&mut rng, &ys, dtype, |r| r.below(4) as f64);
-        let (mut sums, mut index) = (Vec::new(), Vec::new());
+        let (mut sums, mut index, mut maxima) = (Vec::new(), Vec::new(), Vec::new());
         let mut dx = vec![0.0; xs.numel()];
         let strides = xs.strides();
         each(&ys, |p| {
@@ -119,10 +119,12 @@ fn pools_and_their_adjoint() {
             });
             sums.push(sum);
             index.push(best.map_or(-1.0, |(_, place)| place as f64));
+            maxima.push(best.map_or(f64::NAN, |(v, _)| v));
         });
         assert_eq!(run(&Op::SumPool(g.clone().into()), &[&x], dtype, &ys).unwrap(), sums, "{g:?}");
         assert_eq!(run(&Op::SumPoolGrad(g.clone().into()), &[&dy], dtype, &xs).unwrap(), dx, "{g:?}");
         assert_eq!(run(&Op::MaxPoolIndex(g.clone().into()), &[&x], DType::I64, &ys).unwrap(), index, "{g:?}");
+        assert_eq!(run(&Op::MaxPool(g.clone().into()), &[&x], dtype, &ys).unwrap(), maxima, "{g:?}");
     }
 }
 

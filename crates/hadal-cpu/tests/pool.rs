@@ -4,7 +4,7 @@ mod common;
 
 use common::{Lcg, assert_close};
 use hadal_core::ops::{PoolGeometry, Window};
-use hadal_cpu::pool::{PoolElement, check, max_pool_indices, sum_pool, sum_pool_grad};
+use hadal_cpu::pool::{PoolElement, check, max_pool, max_pool_indices, sum_pool, sum_pool_grad};
 use hadal_cpu::simd::{Level, limit_level};
 use hadal_cpu::threads::set_threads;
 use half::{bf16, f16};
@@ -124,6 +124,12 @@ fn random_cases<T: PoolElement>(seed: u64, count: usize, tol: f64) {
                     (vec![-1; best.len()], vec![dy[0]; dy.len()], vec![dy[0]; x.len()]);
                 max_pool_indices(&x, &mut index, &g).unwrap();
                 assert_eq!(index, best, "{what}");
+                max_pool(&x, &mut y, &g).unwrap();
+                for (i, (y, &at)) in y.iter().zip(&index).enumerate() {
+                    let want = x[i / ny * nx + at as usize].to_f64();
+                    let y = y.to_f64();
+                    assert!(y.to_bits() == want.to_bits() || (y.is_nan() && want.is_nan()), "{what} {i}");
+                }
                 sum_pool(&clean, &mut y, &g).unwrap();
                 sum_pool_grad(&dy, &mut dx, &g).unwrap();
                 let f = |v: &[T]| v.iter().map(|v| v.to_f64()).collect::<Vec<f64>>();

@@ -256,3 +256,18 @@ fn second_derivatives_of_products_with_zeros_and_gradients_of_repeated_writes() 
     let flat = Tensor::ones([4], DType::F32);
     assert_eq!(vec(&grad(&flat.std(.., 1), &[&flat]).unwrap()[0]), [0.0; 4]);
 }
+
+/// Without a gradient in sight a maximum pool keeps no places; asked for one all the same, it has that
+/// of a pool that does.
+#[test]
+fn a_pool_without_places_has_the_same_values_and_gradients() {
+    let x = Tensor::randn([2, 3, 7, 6], DType::F32, Key::new(5));
+    let options = hadal_tensor::PoolOptions::new(3).stride(2).padding(1);
+    let plain = x.max_pool2d(options.clone());
+    let y = x.requires_grad();
+    let kept = y.max_pool2d(options);
+    let loss = |t: &Tensor| t.square().sum();
+    let (a, b) = (grad(&loss(&plain), &[&x]).unwrap(), grad(&loss(&kept), &[&y]).unwrap());
+    assert_eq!(vec(&plain), vec(&kept));
+    assert_eq!(vec(&a[0]), vec(&b[0]));
+}

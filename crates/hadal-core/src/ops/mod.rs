@@ -156,6 +156,8 @@ pub enum Op {
     ConvInputGrad(Box<ConvGeometry>),
     /// Gradient of [`Op::Conv`] by its weight: inputs x, dy.
     ConvWeightGrad(Box<ConvGeometry>),
+    /// Maximum of each window; padding never wins, NaN does.
+    MaxPool(Box<PoolGeometry>),
     /// i64 position of each window's maximum in its flattened input plane.
     MaxPoolIndex(Box<PoolGeometry>),
     /// Sum of each window; padding counts as 0.
@@ -248,7 +250,7 @@ impl Op {
             Op::Conv(_) => "conv",
             Op::ConvInputGrad(_) => "conv_transpose",
             Op::ConvWeightGrad(_) => "conv_weight_grad",
-            Op::MaxPoolIndex(_) => "max_pool",
+            Op::MaxPool(_) | Op::MaxPoolIndex(_) => "max_pool",
             Op::SumPool(_) => "avg_pool",
             Op::SumPoolGrad(_) => "avg_pool_grad",
             Op::Attention(_) => "scaled_dot_product_attention",
@@ -283,7 +285,7 @@ impl Op {
             Op::AttentionGrad(a) => a.flops(inputs, 3, 2),
             Op::AttentionMaskGrad(a) => a.flops(inputs, 1, 1),
             Op::Recurrent(r) | Op::RecurrentGrad(r) => r.flops(),
-            Op::MaxPoolIndex(g) | Op::SumPool(g) => written.saturating_mul(g.taps()),
+            Op::MaxPool(g) | Op::MaxPoolIndex(g) | Op::SumPool(g) => written.saturating_mul(g.taps()),
             Op::SumPoolGrad(g) => read.saturating_mul(g.taps()),
             Op::Scatter { add: true, .. } | Op::IndexAdd(_) => size(inputs.last()),
             _ => 0,

@@ -116,11 +116,21 @@ pub(crate) fn correlate<T: Depth>(c: &Correlation<'_, T>, plan: &Plan, weights: 
     let compute = |unit: usize, copy: &[T], panels: Range<usize>| {
         let (image, area) = (unit / areas, plan.area(unit % areas));
         let group = image % c.groups;
-        let row = ((area.rows - 1) * plan.pitch + area.cols).next_multiple_of(ks.lanes);
+        let weights = &weights[group * k * c.results..][..k * c.results];
         let results = panels.start * shape.mr..c.results.min(panels.end * shape.mr);
+        let [_, y, x] = &plan.axes;
+        if y.place_step == 1 && x.place_step == 1 && area.cols.is_multiple_of(ks.lanes) {
+            let rows = WholeRows { plan, area, channel: group * c.results, start: image * result_len };
+            // SAFETY: the area's elements of these results belong to this task alone.
+            unsafe {
+                rows.multiply(ks, shape, weights, (k, kc, c.results), panels, copy, &offsets, out);
+                rows.finish(&c.epilogue, results, out);
+            }
+            return;
+        }
+        let row = ((area.rows - 1) * plan.pitch + area.cols).next_multiple_of(ks.lanes);
         let mut sums = Scratch::<T>::new(results.len() * row);
         let sums = sums.slice();
-        let weights = &weights[group * k * c.results..][..k * c.results];
         multiply(ks, shape, weights, (k, kc, c.results), panels, copy, &offsets, row, sums);
         let finish = Finish { plan, area, row, results, group: group * c.results, epilogue: &c.epilogue };
         // SAFETY: the area's elements of these results belong to this task alone.
@@ -199,6 +209,94 @@ pub(super) fn multiply<T: Real>(
                         ks.gather[nv - 1][count - 1](&t);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// An area whose rows are whole vectors: its results are computed where they belong.
+struct WholeRows<'a> {
+    plan: &'a Plan,
+    area: Area,
+    /// The group's first channel.
+    channel: usize,
+    /// Where the group's volumes begin.
+    start: usize,
+}
+
+impl WholeRows<'_> {
+    /// Where a row of a result lies.
+    fn at(&self, result: usize, row: usize) -> usize {
+        let (a, [z, y, x]) = (self.area, &self.plan.axes);
+        let plane = z.place + a.z * z.place_step;
+        self.start
+            + ((result * z.result + plane) * y.result + y.place + a.y0 + row) * x.result
+            + x.place
+            + a.x0
+    }
+
+    /// As [`multiply`], into the result.
+    ///
+    /// # Safety
+    /// `out` holds the group's volumes, of which nobody else uses the area.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn multiply<T: Real>(
+        &self,
+        ks: &Kernels<T>,
+        shape: Shape,
+        weights: &[T],
+        (k, kc, results): (usize, usize, usize),
+        panels: Range<usize>,
+        copy: &[T],
+        offsets: &[isize],
+        out: SendPtr<T>,
+    ) {
+        let nr = shape.nv * ks.lanes;
+        let mut t = Tile::<T>::empty();
+        t.c_row = self.plan.axes.iter().map(|a| a.result).product();
+        for p0 in (0..k).step_by(kc) {
+            t.k = kc.min(k - p0);
+            t.accumulate = p0 > 0;
+            let block = (WEIGHTS / (t.k * shape.mr)).max(1);
+            for first in panels.clone().step_by(block) {
+                for (r, q) in
+                    (0..self.area.rows).flat_map(|r| (0..self.area.cols).step_by(nr).map(move |q| (r, q)))
+                {
+                    let nv = ((self.area.cols - q) / ks.lanes).min(shape.nv);
+                    t.cols = nv * ks.lanes;
+                    for i in first..(first + block).min(panels.end) {
+                        let count = shape.mr.min(results - i * shape.mr);
+                        // SAFETY: as in `multiply`; the tile lies inside the area's row of these
+                        // results.
+                        unsafe {
+                            t.a = weights.as_ptr().add(p0 * results + i * shape.mr * t.k);
+                            t.b = copy.as_ptr().add(r * self.plan.pitch + q);
+                            t.b_off = offsets.as_ptr().add(p0);
+                            t.c = out.get().add(self.at(i * shape.mr, r) + q);
+                            ks.gather[nv - 1][count - 1](&t);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The epilogue.
+    ///
+    /// # Safety
+    /// As for [`WholeRows::multiply`].
+    unsafe fn finish<T: Depth>(&self, e: &ConvEpilogue<'_, T>, results: Range<usize>, out: SendPtr<T>) {
+        if e.is_none() {
+            return;
+        }
+        let (a, width) = (self.area, self.plan.axes[2].result);
+        // Whole rows in one go.
+        let (count, len) = if a.cols == width { (1, a.rows * a.cols) } else { (a.rows, a.cols) };
+        for i in results {
+            for r in 0..count {
+                let at = self.at(i, r);
+                // SAFETY: these elements belong to this task.
+                apply(e, self.channel + i, at, unsafe { out.slice(at, len) });
             }
         }
     }

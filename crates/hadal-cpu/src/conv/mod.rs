@@ -8,6 +8,7 @@ mod correlate;
 mod depth_kernel;
 mod depthwise;
 pub(crate) mod epilogue;
+mod few;
 mod lanes;
 mod packed;
 mod passes;

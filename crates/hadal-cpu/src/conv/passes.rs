@@ -4,6 +4,7 @@ use super::correlate::{self, Correlation, correlate};
 use super::depth_kernel::Depth;
 use super::depthwise::Depthwise;
 use super::epilogue::{ConvEpilogue, apply, apply_all};
+use super::few::Few;
 use super::lanes::{self, Lanes, plan_cycles};
 use super::plan::{Axis, Plan};
 use super::winograd::{self, KernelLayout, Winograd};
@@ -49,6 +50,7 @@ enum Way<'a, T: 'static> {
     Channels,
     Winograd(Winograd<'a, T>),
     Lanes(Lanes<'a, T>),
+    Few(Few<'a, T>),
     Direct(Plan),
 }
 
@@ -69,10 +71,13 @@ fn forward_way<'a, T: Depth>(g: &ConvGeometry, c: &'a Correlation<'a, T>) -> Way
     let winograd = Winograd::new(c, &g.windows, false);
     let plan = correlate::plan([0, 1, 2].map(|d| Axis::forward(&g.windows[d])), c);
     let cycles = winograd.as_ref().map_or_else(|| plan_cycles(c, &plan), |w| w.cycles);
-    match (Lanes::new(c, &g.windows, false, cycles), winograd) {
-        (Some(lanes), _) => Way::Lanes(lanes),
-        (None, Some(winograd)) => Way::Winograd(winograd),
-        (None, None) => Way::Direct(plan),
+    let few = Few::new(c, &g.windows, false).filter(|f| f.cycles < cycles);
+    let cycles = few.as_ref().map_or(cycles, |f| f.cycles);
+    match (Lanes::new(c, &g.windows, false, cycles), few, winograd) {
+        (Some(lanes), ..) => Way::Lanes(lanes),
+        (None, Some(few), _) => Way::Few(few),
+        (None, None, Some(winograd)) => Way::Winograd(winograd),
+        (None, None, None) => Way::Direct(plan),
     }
 }
 
@@ -116,6 +121,7 @@ pub(super) fn packed_len<T: Depth>(g: &ConvGeometry) -> usize {
         }
         Way::Winograd(winograd) => winograd.packed_len(),
         Way::Lanes(lanes) => lanes.packed_len(),
+        Way::Few(few) => few.packed_len(),
         Way::Direct(plan) => correlate::packed_len(&c, &plan),
     }
 }
@@ -127,6 +133,7 @@ pub(super) fn pack<T: Depth>(w: &[T], g: &ConvGeometry, packed: &mut [T]) {
         Way::Depthwise(_) | Way::Channels => packed.copy_from_slice(w),
         Way::Winograd(winograd) => winograd.pack(w, forward_kernels(&c, g), packed),
         Way::Lanes(lanes) => lanes.pack(w, forward_kernels(&c, g), packed),
+        Way::Few(few) => few.pack(w, forward_kernels(&c, g), packed),
         Way::Direct(plan) => pack_direct(g, &plan, &c, w, packed),
     }
 }
@@ -154,6 +161,7 @@ pub(super) fn forward<T: Depth + MatmulElement>(
             |w, packed| lanes.pack(w, forward_kernels(&c, g), packed),
             |packed| lanes.run(packed, y),
         ),
+        Way::Few(few) => few.run(weights, forward_kernels(&c, g), y),
         Way::Direct(plan) => {
             let len = correlate::packed_len(&c, &plan);
             if len == 0 {
@@ -212,15 +220,20 @@ pub(super) fn input_grad<T: Depth + MatmulElement>(
         let winograd = Winograd::new(&c, &g.windows, true);
         let cycles = || plans.iter().map(|p| plan_cycles(&c, p)).sum();
         let cycles = winograd.as_ref().map_or_else(cycles, |w| w.cycles);
+        let few = Few::new(&c, &g.windows, true).filter(|f| f.cycles < cycles);
+        let cycles = few.as_ref().map_or(cycles, |f| f.cycles);
+        let layout = KernelLayout { result: volume, source: results * volume, turned: false };
         if let Some(lanes) = Lanes::new(&c, &g.windows, true, cycles) {
-            let layout = KernelLayout { result: volume, source: results * volume, turned: false };
             let mut packed = Scratch::new(lanes.packed_len());
             lanes.pack(w, layout, packed.slice());
             return lanes.run(packed.slice(), dx);
         }
+        if let Some(few) = few {
+            return few.run(Weights::Plain(w), layout, dx);
+        }
         if let Some(winograd) = winograd {
             // Turned by half a turn, with sources and results in each other's place.
-            let layout = KernelLayout { result: 9, source: results * 9, turned: true };
+            let layout = KernelLayout { turned: true, ..layout };
             let mut packed = Scratch::new(winograd.packed_len());
             winograd.pack(w, layout, packed.slice());
             return winograd.run(packed.slice(), dx);

@@ -1,5 +1,6 @@
 //! Bands of rows, and what is done to them.
 
+use super::halve::{self, Halve};
 use super::pairs;
 use crate::gemm::real::Real;
 use crate::scratch::Scratch;
@@ -148,6 +149,14 @@ fn take<T: Real>(best: &mut [T], marks: &mut [u32], values: &[T], new: &[u32], b
     }
 }
 
+/// Takes values into `best` where they are larger or NaN. Both are as long.
+#[inline(always)]
+fn take_values<T: Real>(best: &mut [T], values: &[T]) {
+    for (b, &v) in best.iter_mut().zip(values) {
+        *b = if (v > *b) | v.is_nan() { v } else { *b };
+    }
+}
+
 /// Whether bands would waste more than they save: few outputs in a row, or padding far wider than the
 /// input. Such pools run window by window.
 pub(super) fn scattered(w: &Window) -> bool {
@@ -180,8 +189,12 @@ pub(crate) trait BandOps: Real {
     fn split_pairs(from: &[Self], even: &mut [Self], odd: &mut [Self]);
     /// The inverse of [`BandOps::split_pairs`].
     fn join_pairs(even: &[Self], odd: &[Self], to: &mut [Self]);
+    /// The loops along rows of these windows, if there are quick ones.
+    fn halve(w: &Window) -> Option<Halve<Self>>;
     /// `x` is the input plane; `out` the band's rows.
     fn max_band(band: &Band<'_>, x: &[Self], out: &mut [i64]);
+    /// The maxima themselves.
+    fn max_value_band(band: &Band<'_>, x: &[Self], out: &mut [Self]);
     fn sum_band(band: &Band<'_>, x: &[Self], out: &mut [Self]);
     /// The band counts input rows; `dy` is the output plane, `out` the band's rows of the input.
     fn grad_band(band: &Band<'_>, dy: &[Self], out: &mut [Self]);
@@ -238,6 +251,45 @@ fn max_band<T: BandOps>(band: &Band<'_>, x: &[T], out: &mut [i64]) {
     }
 }
 
+/// In the order of [`max_band`], so that of equal values (zeros of both signs) the same wins.
+#[inline(always)]
+fn max_value_band<T: BandOps>(band: &Band<'_>, x: &[T], out: &mut [T]) {
+    let [wz, wy, wx] = &band.g.windows;
+    let (p, from) = (band.pitch, band.input_rows());
+    let n = from.len() * p;
+    let mut phases = Phases::<T>::new(n, wx);
+    let mut row_best = Scratch::<T>::new(n);
+    let row_best = row_best.slice();
+    out.fill(T::LOWEST);
+    if let Some(halve) = T::halve(wx) {
+        let mut line = Scratch::<T>::new(halve::line_len(wx));
+        for kz in 0..wz.kernel {
+            let Some(z) = tap(wz, band.z, kz) else { continue };
+            let from = &x[z * wy.input * wx.input..][..wy.input * wx.input];
+            halve::rows(wx, from, band.input_rows(), T::LOWEST, line.slice(), halve.max, p, row_best);
+            for (y, out) in band.rows.clone().zip(out.chunks_exact_mut(wx.output)) {
+                for iy in (0..wy.kernel).filter_map(|ky| tap(wy, y, ky)) {
+                    take_values(out, &row_best[(iy - band.input_rows().start) * p..][..wx.output]);
+                }
+            }
+        }
+        return;
+    }
+    for kz in 0..wz.kernel {
+        let Some(z) = tap(wz, band.z, kz) else { continue };
+        phases.fill(band, &x[z * wy.input * wx.input..], from.clone(), T::LOWEST);
+        row_best.copy_from_slice(phases.tap(0));
+        for tap in (1..wx.kernel).map(|k| k * wx.dilation) {
+            take_values(row_best, phases.tap(tap));
+        }
+        for (y, out) in band.rows.clone().zip(out.chunks_exact_mut(wx.output)) {
+            for iy in (0..wy.kernel).filter_map(|ky| tap(wy, y, ky)) {
+                take_values(out, &row_best[(iy - from.start) * p..][..wx.output]);
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn sum_band<T: BandOps>(band: &Band<'_>, x: &[T], out: &mut [T]) {
     let [wz, wy, wx] = &band.g.windows;
@@ -246,6 +298,22 @@ fn sum_band<T: BandOps>(band: &Band<'_>, x: &[T], out: &mut [T]) {
     let mut phases = Phases::<T>::new(n, wx);
     let (mut row, mut sums) = (Scratch::<T>::new(n), Scratch::<T>::new(band.rows.len() * p));
     let (row, sums) = (row.slice(), sums.slice());
+    if let Some(halve) = T::halve(wx) {
+        let mut line = Scratch::<T>::new(halve::line_len(wx));
+        out.fill(T::ZERO);
+        for kz in 0..wz.kernel {
+            let Some(z) = tap(wz, band.z, kz) else { continue };
+            let plane = &x[z * wy.input * wx.input..][..wy.input * wx.input];
+            halve::rows(wx, plane, from.clone(), T::ZERO, line.slice(), halve.sum, p, row);
+            for (y, out) in band.rows.clone().zip(out.chunks_exact_mut(wx.output)) {
+                for iy in (0..wy.kernel).filter_map(|ky| tap(wy, y, ky)) {
+                    let row = &row[(iy - from.start) * p..][..wx.output];
+                    out.iter_mut().zip(row).for_each(|(o, &v)| *o += v);
+                }
+            }
+        }
+        return;
+    }
     sums.fill(T::ZERO);
     for kz in 0..wz.kernel {
         let Some(z) = tap(wz, band.z, kz) else { continue };
@@ -321,8 +389,11 @@ fn grad_band<T: BandOps>(band: &Band<'_>, dy: &[T], out: &mut [T]) {
 }
 
 macro_rules! band_ops {
-    ($t:ty, $pairs:ident, $($name:ident($out:ty)),*) => {
+    ($t:ty, $pairs:ident, $halve:ident, $($name:ident($out:ty)),*) => {
         impl BandOps for $t {
+            fn halve(w: &Window) -> Option<Halve<$t>> {
+                halve::$halve(w)
+            }
             fn split_pairs(from: &[$t], even: &mut [$t], odd: &mut [$t]) {
                 #[cfg(target_arch = "x86_64")]
                 if level() >= Level::Avx2 {
@@ -365,5 +436,5 @@ macro_rules! band_ops {
         }
     };
 }
-band_ops!(f32, avx2_f32, max_band(i64), sum_band(f32), grad_band(f32));
-band_ops!(f64, avx2_f64, max_band(i64), sum_band(f64), grad_band(f64));
+band_ops!(f32, avx2_f32, of_f32, max_band(i64), max_value_band(f32), sum_band(f32), grad_band(f32));
+band_ops!(f64, avx2_f64, of_f64, max_band(i64), max_value_band(f64), sum_band(f64), grad_band(f64));

@@ -5,6 +5,7 @@
 //! Bands are shared among threads.
 
 mod band;
+mod halve;
 mod pairs;
 
 use crate::gemm::real::Source;
@@ -70,6 +71,7 @@ mod sealed {
     /// Implemented by the four float types.
     pub trait Pool: Sized {
         fn max(x: &[Self], index: &mut [i64], g: &PoolGeometry);
+        fn max_values(x: &[Self], y: &mut [Self], g: &PoolGeometry);
         fn sum(x: &[Self], y: &mut [Self], g: &PoolGeometry);
         fn sum_grad(dy: &[Self], dx: &mut [Self], g: &PoolGeometry);
     }
@@ -98,6 +100,16 @@ impl<T: Element + Pool> PoolElement for T {}
 pub fn max_pool_indices<T: PoolElement>(x: &[T], index: &mut [i64], g: &PoolGeometry) -> Result<(), String> {
     check_lengths(g, x.len(), index.len())?;
     T::max(x, index, g);
+    Ok(())
+}
+
+/// The maximum of every window: what lies at the places of [`max_pool_indices`].
+///
+/// # Errors
+/// As for [`max_pool_indices`].
+pub fn max_pool<T: PoolElement>(x: &[T], y: &mut [T], g: &PoolGeometry) -> Result<(), String> {
+    check_lengths(g, x.len(), y.len())?;
+    T::max_values(x, y, g);
     Ok(())
 }
 
@@ -179,6 +191,21 @@ fn max<T: BandOps>(x: &[T], index: &mut [i64], g: &PoolGeometry) {
     bands(g, x, index, g.windows.map(|w| w.output), &|band, x, out| T::max_band(band, x, out));
 }
 
+fn max_values<T: BandOps>(x: &[T], y: &mut [T], g: &PoolGeometry) {
+    if scattered(&g.windows[2]) {
+        return bands(g, x, y, g.windows.map(|w| w.output), &|band, x, out| {
+            out.fill(T::LOWEST);
+            let start = (band.z * g.windows[1].output + band.rows.start) * g.windows[2].output;
+            each_tap(g, band.z, band.rows.clone(), |i, o| {
+                if x[i] > out[o - start] || x[i].is_nan() {
+                    out[o - start] = x[i];
+                }
+            });
+        });
+    }
+    bands(g, x, y, g.windows.map(|w| w.output), &|band, x, out| T::max_value_band(band, x, out));
+}
+
 fn sum<T: BandOps>(x: &[T], y: &mut [T], g: &PoolGeometry) {
     if scattered(&g.windows[2]) {
         return bands(g, x, y, g.windows.map(|w| w.output), &|band, x, out| {
@@ -213,6 +240,9 @@ macro_rules! pool {
             fn max(x: &[$t], index: &mut [i64], g: &PoolGeometry) {
                 max(x, index, g)
             }
+            fn max_values(x: &[$t], y: &mut [$t], g: &PoolGeometry) {
+                max_values(x, y, g)
+            }
             fn sum(x: &[$t], y: &mut [$t], g: &PoolGeometry) {
                 sum(x, y, g)
             }
@@ -244,6 +274,9 @@ macro_rules! pool_halves {
         impl Pool for $t {
             fn max(x: &[$t], index: &mut [i64], g: &PoolGeometry) {
                 max(widened(x).slice(), index, g)
+            }
+            fn max_values(x: &[$t], y: &mut [$t], g: &PoolGeometry) {
+                rounded(y, |y| max_values(widened(x).slice(), y, g))
             }
             fn sum(x: &[$t], y: &mut [$t], g: &PoolGeometry) {
                 rounded(y, |y| sum(widened(x).slice(), y, g))

@@ -31,6 +31,7 @@ pub(super) fn vjp(y: &Tensor, x: &Inputs, g: &Tensor, needs: &[bool]) -> Grads {
         Op::Conv(geo) => conv::conv_vjp(geo, x, g, needs),
         Op::ConvInputGrad(geo) => conv::input_grad_vjp(geo, x, g, needs),
         Op::ConvWeightGrad(geo) => conv::weight_grad_vjp(geo, x, g, needs),
+        Op::MaxPool(geo) => smallvec![Some(pool::max_pool_vjp(geo, &x[0], g))],
         Op::SumPool(geo) => smallvec![Some(pool::sum_pool_vjp(geo, g))],
         Op::SumPoolGrad(geo) => smallvec![Some(pool::sum_pool_grad_vjp(geo, g))],
         Op::Attention(op) => attention::vjp(*op, x, y, g, needs),

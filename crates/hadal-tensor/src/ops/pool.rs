@@ -1,4 +1,5 @@
-//! Pooling. A maximum pool is a gather at the windows' maxima, an average pool a scaled sum of windows
+//! Pooling. A maximum pool is a gather at the windows' maxima (without a
+//! gradient in sight a pass that keeps no places), an average pool a scaled sum of windows
 //! and its adjoint: so all gradients, of any order, follow.
 
 use crate::Tensor;
@@ -200,7 +201,11 @@ impl Tensor {
         let shape = pooled_shape(self, &geo);
         let (planes, inside, outside) = (geo.planes, plane(&geo, |w| w.input), plane(&geo, |w| w.output));
         let index =
-            Tensor::make(Op::MaxPoolIndex(geo.into()), smallvec![self.detach()], shape.clone(), DType::I64);
+            Tensor::make(Op::MaxPoolIndex(geo.clone().into()), smallvec![self.detach()], shape.clone(), DType::I64);
+        // Where no gradient is expected, the places are not wanted either.
+        if !self.0.tracked {
+            return (Tensor::make(Op::MaxPool(geo.into()), smallvec![self.clone()], shape, self.dtype()), index);
+        }
         let flat = self.reshape([planes, inside]);
         let values = flat.gather(1, &index.reshape([planes, outside]));
         (values.reshape(&shape), index)
@@ -413,6 +418,16 @@ fn divisors(geo: &PoolGeometry, o: &PoolOptions, dtype: DType) -> Divisor {
         scale = scale.unsqueeze(-1) * Tensor::from_slice(&row).cast(dtype);
     }
     Divisor::Each(scale)
+}
+
+/// The places that the forward pass did without are found now.
+pub(crate) fn max_pool_vjp(geo: &PoolGeometry, x: &Tensor, g: &Tensor) -> Tensor {
+    let index =
+        Tensor::make(Op::MaxPoolIndex(geo.clone().into()), smallvec![x.detach()], g.shape().clone(), DType::I64);
+    let (inside, outside) = (plane(geo, |w| w.input), plane(geo, |w| w.output));
+    let (flat, index) = (x.reshape([geo.planes, inside]), index.reshape([geo.planes, outside]));
+    let dx = super::index::gather_vjp(1, &flat, &index, &g.reshape([geo.planes, outside]));
+    dx.reshape(x.shape())
 }
 
 pub(crate) fn sum_pool_vjp(geo: &PoolGeometry, g: &Tensor) -> Tensor {

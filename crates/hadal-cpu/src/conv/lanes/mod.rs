@@ -12,7 +12,7 @@ mod kernel;
 mod weight_grad;
 
 use super::correlate::Correlation;
-use super::depth_kernel::Depth;
+use super::depth_kernel::{Depth, Rows};
 use super::epilogue::apply;
 use super::plan::Plan;
 use super::winograd::KernelLayout;
@@ -25,11 +25,11 @@ use std::ops::Range;
 pub(super) use weight_grad::weight_grad;
 
 /// Images that fill a vector of the widest kind.
-const WIDE: usize = 16;
+pub(super) const WIDE: usize = 16;
 /// Fewest channels of a group: runs are that long.
 const MIN_CHANNELS: usize = 16;
 /// Largest extent of source, result and kernel, and most taps that meet a source: tables are as large.
-const MAX_EXTENT: usize = 1 << 10;
+pub(super) const MAX_EXTENT: usize = 1 << 10;
 const MAX_MEETINGS: usize = 1 << 17;
 /// Elements of a block's source, about half of the second-level cache.
 const BLOCK: usize = 1 << 17;
@@ -37,16 +37,18 @@ const BLOCK: usize = 1 << 17;
 const MIN_UNITS: usize = 16;
 /// Source channels that a task brings into order.
 const CHANNELS: usize = 16;
+/// Source channels whose weights are brought into order at once: rows as long as prefetchers want.
+const PACKED: usize = 64;
 
 /// A tap that meets the source at a pixel.
 #[derive(Clone, Copy)]
-struct Meeting {
-    tap: usize,
-    pixel: usize,
+pub(super) struct Meeting {
+    pub tap: usize,
+    pub pixel: usize,
 }
 
 /// What each result pixel reads.
-struct Spots {
+pub(super) struct Spots {
     all: Vec<Meeting>,
     /// Where each result pixel's begin; one more than there are pixels.
     first: Vec<usize>,
@@ -54,7 +56,7 @@ struct Spots {
 
 impl Spots {
     /// The meetings along one dimension, for each result.
-    fn axis(w: &Window, grad: bool) -> Option<Vec<Vec<Meeting>>> {
+    pub fn axis(w: &Window, grad: bool) -> Option<Vec<Vec<Meeting>>> {
         let (from, to) = if grad { (w.output, w.input) } else { (w.input, w.output) };
         if from.max(to).max(w.kernel) > MAX_EXTENT {
             return None;
@@ -188,7 +190,7 @@ impl<'a, T: Depth> Lanes<'a, T> {
             // SAFETY: the panel belongs to this task.
             let panel = unsafe { to.slice(at, rows * c.sources * taps) };
             let contiguous = layout.source == taps;
-            let each = if contiguous { CHANNELS } else { 1 };
+            let each = if contiguous { PACKED } else { 1 };
             let mut rows_of = Scratch::<T>::new(each * taps * rows);
             let rows_of = rows_of.slice();
             for s0 in (0..c.sources).step_by(each) {
@@ -201,12 +203,19 @@ impl<'a, T: Depth> Lanes<'a, T> {
                     let lane = layout.result as isize;
                     (ks.pack)(from.as_ptr(), lane, 1, count, rows, n * taps, rows_of.as_mut_ptr());
                 }
-                for (i, row) in rows_of[..n * taps * rows].chunks_exact(rows).enumerate() {
-                    let (s, tap) = (s0 + i / taps, i % taps);
-                    let to = &mut panel[(tap * c.sources + s) * rows..][..rows];
-                    // Groups of four are vectors.
-                    let (to, _) = to.as_chunks_mut::<ROUND>();
-                    to.iter_mut().zip(row.as_chunks::<ROUND>().0).for_each(|(d, s)| *d = *s);
+                for tap in 0..taps {
+                    let to = &mut panel[(tap * c.sources + s0) * rows..][..n * rows];
+                    // SAFETY: every `taps`-th row of those just made, and as many of the panel.
+                    unsafe {
+                        (T::depth(rows).copy_exact)(&Rows {
+                            from: rows_of.as_ptr().add(tap * rows),
+                            from_row: taps * rows,
+                            to: to.as_mut_ptr(),
+                            to_row: rows,
+                            rows: n,
+                            cols: rows,
+                        });
+                    }
                 }
             }
         });
@@ -329,11 +338,16 @@ impl<T: Depth> Order<'_, T> {
                     let from = self.from.as_ptr().add(at);
                     (ks.pack)(from, self.image as isize, 1, self.images, lanes, n, rows.as_mut_ptr());
                 }
-                for (pixel, row) in rows.chunks_exact(lanes).enumerate() {
-                    // SAFETY: this channel of a pixel belongs to this task.
-                    let to = unsafe { to.slice((pixel * self.channels + channel) * lanes, lanes) };
-                    let (to, _) = to.as_chunks_mut::<4>();
-                    to.iter_mut().zip(row.as_chunks::<4>().0).for_each(|(d, s)| *d = *s);
+                // SAFETY: this channel of each pixel belongs to this task.
+                unsafe {
+                    (T::depth(lanes).copy_exact)(&Rows {
+                        from: rows.as_ptr(),
+                        from_row: lanes,
+                        to: to.get().add(channel * lanes),
+                        to_row: self.channels * lanes,
+                        rows: n,
+                        cols: lanes,
+                    });
                 }
             }
         });
