@@ -358,11 +358,19 @@ fn winograd_stays_within_its_error_bound() {
         kernel: 3,
         pad_lo: lo,
         pad_hi: hi,
-        output: input + lo + hi - 2,
+        output: (input + lo + hi).saturating_sub(2),
         ..Window::UNIT
+    };
+    let spread = |input: usize, dilation: usize, pad: usize| Window {
+        dilation,
+        output: input + 2 * pad - 2 * dilation,
+        ..side(input, pad, pad)
     };
     for (batch, ci, co, groups, windows) in [
         (1, 16, 16, 1, [Window::UNIT, side(24, 1, 1), side(24, 1, 1)]),
+        (3, 24, 20, 1, [Window::UNIT, spread(25, 2, 2), spread(22, 2, 2)]),
+        (2, 32, 36, 2, [Window::UNIT, spread(31, 3, 1), side(29, 1, 1)]),
+        (6, 17, 16, 1, [Window::UNIT, spread(12, 1, 0), spread(33, 4, 5)]),
         (2, 40, 17, 1, [Window::UNIT, side(23, 0, 2), side(30, 2, 1)]),
         (1, 32, 64, 2, [Window::UNIT, side(27, 1, 0), side(25, 0, 0)]),
         (1, 160, 16, 1, [Window::UNIT, side(60, 1, 1), side(23, 1, 1)]),

@@ -26,8 +26,6 @@ const MIN_CHANNELS: usize = 32;
 const K_BLOCK: usize = 128;
 /// Elements between pixels beyond what they take, so that they do not share cache sets.
 const APART: usize = 16;
-/// Source channels whose weights are brought into order at once: rows as long as prefetchers want.
-const CHANNELS: usize = 64;
 /// Most elements of the sources: they are read from the second-level cache for each panel.
 const MAX_SOURCES: usize = 1 << 18;
 
@@ -60,6 +58,19 @@ fn meetings(w: &Window, grad: bool) -> Option<Vec<Vec<[usize; 2]>>> {
         met.iter().for_each(|m| taps[m.tap].push([to, m.pixel]));
     }
     Some(taps)
+}
+
+/// Asks for an element's cache line.
+#[inline(always)]
+fn prefetch<T>(element: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, for memory that is there.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(element).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = element;
 }
 
 impl<'a, T: Depth> Few<'a, T> {
@@ -133,31 +144,51 @@ impl<'a, T: Depth> Few<'a, T> {
         parallel_for(self.c.groups * self.panels(), &|t| {
             // SAFETY: the panel belongs to this task.
             let panel = unsafe { to.slice(t * self.panel_len(), self.panel_len()) };
-            self.pack_panel(w, layout, t, panel);
+            for s0 in (0..self.c.sources).step_by(K_BLOCK) {
+                let n = K_BLOCK.min(self.c.sources - s0);
+                self.pack_block(w, layout, t, (s0, n), &mut panel[s0 * self.width()..], self.c.sources);
+            }
         });
     }
 
-    /// Packs panel `t`, counted over all groups.
-    fn pack_panel(&self, w: &[T], layout: KernelLayout, t: usize, panel: &mut [T]) {
-        let (c, taps, width) = (self.c, self.taps, self.width());
-        let (group, first) = (t / self.panels(), t % self.panels() * width);
-        let count = width.min(c.results - first);
-        let each = if layout.source == taps { CHANNELS } else { 1 };
+    /// Where the weights of result `r` of panel `t`, counted over all groups, and source `s` begin.
+    fn weights_at(&self, layout: KernelLayout, t: usize, r: usize, s: usize) -> usize {
+        let (group, first) = (t / self.panels(), t % self.panels() * self.width());
+        let group = group * self.c.results * self.c.sources * self.taps;
+        group + (first + r) * layout.result + s * layout.source
+    }
+
+    /// Results of panel `t`.
+    fn count(&self, t: usize) -> usize {
+        self.width().min(self.c.results - t % self.panels() * self.width())
+    }
+
+    /// Packs `n` sources from `s0` on of panel `t`: source `s` of a tap goes to row `tap * tap_rows + s -
+    /// s0` of `to`.
+    fn pack_block(
+        &self,
+        w: &[T],
+        layout: KernelLayout,
+        t: usize,
+        (s0, n): (usize, usize),
+        to: &mut [T],
+        tap_rows: usize,
+    ) {
+        let (taps, width, count) = (self.taps, self.width(), self.count(t));
+        let each = if layout.source == taps { n } else { 1 };
         let mut rows = Scratch::<T>::new(each * taps * width);
         let rows = rows.slice();
-        for s0 in (0..c.sources).step_by(each) {
-            let n = each.min(c.sources - s0);
-            let at = group * c.results * c.sources * taps + first * layout.result + s0 * layout.source;
-            let from = &w[at..];
-            debug_assert!((count - 1) * layout.result + n * taps <= from.len());
-            // SAFETY: the weights of `count` results and `n` sources, each source's taps side by side,
-            // lie inside; the destination has a row for each.
+        for s in (0..n).step_by(each) {
+            let from = &w[self.weights_at(layout, t, 0, s0 + s)..];
+            debug_assert!((count - 1) * layout.result + each * taps <= from.len());
+            // SAFETY: the weights of `count` results and `each` sources, each source's taps side by
+            // side, lie inside; the destination has a row for each.
             unsafe {
                 let lane = layout.result as isize;
-                (self.ks.pack)(from.as_ptr(), lane, 1, count, width, n * taps, rows.as_mut_ptr());
+                (self.ks.pack)(from.as_ptr(), lane, 1, count, width, each * taps, rows.as_mut_ptr());
             }
             for tap in 0..taps {
-                let to = &mut panel[(tap * c.sources + s0) * width..][..n * width];
+                let to = &mut to[(tap * tap_rows + s) * width..][..each * width];
                 // SAFETY: every `taps`-th row of those just made, and as many of the panel.
                 unsafe {
                     (T::depth(width).copy_exact)(&Rows {
@@ -165,7 +196,7 @@ impl<'a, T: Depth> Few<'a, T> {
                         from_row: taps * width,
                         to: to.as_mut_ptr(),
                         to_row: width,
-                        rows: n,
+                        rows: each,
                         cols: width,
                     });
                 }
@@ -173,8 +204,25 @@ impl<'a, T: Depth> Few<'a, T> {
         }
     }
 
-    /// Runs the correlation into `out`, `[images, groups, results, pixels]`. Each panel of plain weights
-    /// is packed just before it is used.
+    /// Asks for a part of the weights that the next block will pack: they come from far away, a piece of
+    /// each result's row, and would be waited for.
+    fn prefetch(&self, w: &[T], layout: KernelLayout, t: usize, s0: usize, (part, parts): (usize, usize)) {
+        if s0 >= self.c.sources || layout.source != self.taps {
+            return;
+        }
+        let len = K_BLOCK.min(self.c.sources - s0) * self.taps;
+        let line = 64 / size_of::<T>();
+        let (lines, count) = (len.div_ceil(line), self.count(t));
+        for i in lines * count * part / parts..lines * count * (part + 1) / parts {
+            let at = self.weights_at(layout, t, i / lines, s0) + i % lines * line;
+            if let Some(element) = w.get(at) {
+                prefetch(element);
+            }
+        }
+    }
+
+    /// Runs the correlation into `out`, `[images, groups, results, pixels]`. Plain weights are packed
+    /// block by block, just before they are used.
     pub fn run(&self, weights: Weights<'_, T>, layout: KernelLayout, out: &mut [T]) {
         let (c, ks, width) = (self.c, self.ks, self.width());
         let ([from_pixels, to_pixels], row) = (self.pixels, c.sources + APART);
@@ -204,14 +252,9 @@ impl<'a, T: Depth> Few<'a, T> {
         parallel_for(c.groups * self.panels(), &|t| {
             let (group, first) = (t / self.panels(), t % self.panels() * width);
             let count = width.min(c.results - first);
-            let mut scratch;
-            let panel = match weights {
-                Weights::Packed(packed) => &packed[t * self.panel_len()..][..self.panel_len()],
-                Weights::Plain(w) => {
-                    scratch = Scratch::new(self.panel_len());
-                    self.pack_panel(w, layout, t, scratch.slice());
-                    &*scratch.slice()
-                }
+            let mut scratch = match weights {
+                Weights::Packed(_) => Scratch::<T>::new(0),
+                Weights::Plain(_) => Scratch::new(self.taps * K_BLOCK.min(c.sources) * width),
             };
             let len = to_pixels * width;
             let mut sums = Scratch::<T>::new(c.images * len);
@@ -221,12 +264,24 @@ impl<'a, T: Depth> Few<'a, T> {
             (tile.a_step, tile.b_step, tile.cols, tile.accumulate) = (1, width as isize, width, true);
             for k0 in (0..c.sources).step_by(K_BLOCK) {
                 tile.k = K_BLOCK.min(c.sources - k0);
+                let (block, tap_rows) = match weights {
+                    Weights::Packed(packed) => {
+                        (&packed[t * self.panel_len()..][..self.panel_len()][k0 * width..], c.sources)
+                    }
+                    Weights::Plain(w) => {
+                        self.pack_block(w, layout, t, (k0, tile.k), scratch.slice(), tile.k);
+                        (&*scratch.slice(), tile.k)
+                    }
+                };
                 // A tap's rows follow each other: its weights stay in cache.
-                for r in &self.rows {
-                    // SAFETY: the tap's weights lie inside the panel, the pixels inside the sources and
+                for (i, r) in self.rows.iter().enumerate() {
+                    if let Weights::Plain(w) = weights {
+                        self.prefetch(w, layout, t, k0 + K_BLOCK, (i, self.rows.len()));
+                    }
+                    // SAFETY: the tap's weights lie inside the block, the pixels inside the sources and
                     // the sums, whose rows are whole vectors.
                     unsafe {
-                        tile.b = panel.as_ptr().add((r.tap * c.sources + k0) * width);
+                        tile.b = block.as_ptr().add(r.tap * tap_rows * width);
                         tile.c_row = r.to_step * width;
                         let parts = r.count.div_ceil(most);
                         for image in 0..c.images {

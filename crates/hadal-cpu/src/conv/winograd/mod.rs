@@ -18,12 +18,12 @@ mod weight_grad;
 
 use super::correlate::{Correlation, multiply};
 use super::depth_kernel::{Depth, Rows};
-use super::epilogue::apply;
+use super::epilogue::{apply, apply_all};
 use crate::gemm::tables::{Kernels, Shape};
 use crate::scratch::Scratch;
 use crate::threads::{SendPtr, parallel_for};
 use hadal_core::ops::Window;
-use plane::Planes;
+use plane::{Planes, Side, Unit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use transform::{ELEMENTS, Filters, OUT, TAPS};
 pub(super) use transform::{Transforms, transforms};
@@ -90,12 +90,25 @@ pub(super) struct KernelLayout {
     pub turned: bool,
 }
 
-/// The sides of a pass whose result has `to` elements a side: source, result, zeros before.
-fn side(w: &Window, grad: bool) -> Option<[usize; 3]> {
+/// Largest dilation: planes fall apart into as many parts, down and across.
+const MAX_DILATION: usize = 8;
+
+/// One dimension of a pass.
+fn side(w: &Window, grad: bool) -> Option<Side> {
+    let (dilation, reach) = (w.dilation, 2usize.checked_mul(w.dilation)?);
     let (from, to, pad) =
-        if grad { (w.output, w.input, 2usize.checked_sub(w.pad_lo)?) } else { (w.input, w.output, w.pad_lo) };
-    let fits = (w.kernel, w.stride, w.dilation) == (3, 1, 1) && pad <= 2 && to <= from + 2 && to > 0;
-    fits.then_some([from, to, pad])
+        if grad { (w.output, w.input, reach.checked_sub(w.pad_lo)?) } else { (w.input, w.output, w.pad_lo) };
+    let fits = (w.kernel, w.stride) == (3, 1)
+        && dilation <= MAX_DILATION
+        && pad <= reach
+        && to <= from + reach
+        && to >= dilation;
+    fits.then_some(Side { from, to, pad, dilation })
+}
+
+/// Tiles of an image, over all parts.
+fn tiles(sides: &[Side; 2]) -> usize {
+    sides.iter().map(|s| s.tiles() * s.dilation).product()
 }
 
 impl<'a, T: Depth> Winograd<'a, T> {
@@ -107,15 +120,14 @@ impl<'a, T: Depth> Winograd<'a, T> {
         if !allowed() || *z != Window::UNIT {
             return None;
         }
-        let ([from_y, height, top], [from_x, width, left]) = (side(y, grad)?, side(x, grad)?);
-        let tiles = [height.div_ceil(OUT), width.div_ceil(OUT)];
-        let pair = pays(c.images, tiles[0] * tiles[1], height * width, [c.sources, c.results])?;
+        let sides = [side(y, grad)?, side(x, grad)?];
+        let [height, width] = sides.map(|s| s.to);
+        let pair = pays(c.images, tiles(&sides), height * width, [c.sources, c.results])?;
         let cycles = pair * (c.groups * c.sources * c.results) as f64;
         // What products read and write of one unit stays in cache, beside the kernels or instead.
         let channels = c.sources + c.results;
         let budget = (ELEMENTS * c.sources * c.results / 2).clamp(1 << 19, 1 << 21);
-        let planes =
-            Planes::new([from_y, from_x], [top, left], tiles, c.images, budget / (ELEMENTS * channels));
+        let planes = Planes::new(sides, c.images, budget / (ELEMENTS * channels));
         Some(Winograd { c, planes, height, width, cycles })
     }
 
@@ -216,7 +228,7 @@ impl<'a, T: Depth> Winograd<'a, T> {
             parallel_for(k, &|s| {
                 let mut work = planes.work();
                 for image in unit.images.clone() {
-                    let channel = (image * c.groups + group) * k + s;
+                    let channel = (planes.image(image).0 * c.groups + group) * k + s;
                     // SAFETY: row `s` of each element's matrix belongs to this task.
                     unsafe {
                         let to = to.get().add(s * row);
@@ -247,7 +259,8 @@ impl<'a, T: Depth> Winograd<'a, T> {
             parallel_for(c.results, &|r| {
                 let mut work = planes.work();
                 for image in unit.images.clone() {
-                    let plane = (image * c.groups + group) * c.results + r;
+                    let (real, part) = planes.image(image);
+                    let plane = (real * c.groups + group) * c.results + r;
                     let at = plane * self.height * self.width;
                     // SAFETY: whole vectors of row `r` of each element's sums; the unit's rows of
                     // this plane belong to this task.
@@ -255,17 +268,31 @@ impl<'a, T: Depth> Winograd<'a, T> {
                         let from = sums.as_ptr().add(r * row + unit.first(image));
                         let rows =
                             planes.result(transforms.result, from.cast_mut(), to_step, &unit, &mut work);
-                        let first = OUT * unit.rows.start;
-                        self.write(rows, &unit, out, at);
-                        let len = (self.height.min(OUT * unit.rows.end) - first) * self.width;
-                        let place = at + first * self.width;
-                        apply(&c.epilogue, group * c.results + r, place, out.slice(place, len));
+                        if planes.dilation() == [1, 1] {
+                            self.write(rows, &unit, out, at);
+                            let first = OUT * unit.rows.start;
+                            let len = (self.height.min(OUT * unit.rows.end) - first) * self.width;
+                            let place = at + first * self.width;
+                            apply(&c.epilogue, group * c.results + r, place, out.slice(place, len));
+                        } else {
+                            self.write_part(rows, &unit, part, out, at);
+                        }
                     }
                 }
             });
         };
         let tasks = c.groups * units;
-        if tasks >= MIN_UNITS { parallel_for(tasks, &run) } else { (0..tasks).for_each(run) }
+        if tasks >= MIN_UNITS {
+            parallel_for(tasks, &run)
+        } else {
+            (0..tasks).for_each(run)
+        }
+        if planes.dilation() != [1, 1] {
+            let len = c.images * c.groups * c.results * self.height * self.width;
+            // SAFETY: the whole result, which the tasks have written and left.
+            let out = unsafe { out.slice(0, len) };
+            apply_all(&c.epilogue, c.groups * c.results, self.height * self.width, out);
+        }
     }
 
     /// Copies the results of a unit's tiles of one image, four arrays `part` apart, to the plane that
@@ -273,7 +300,7 @@ impl<'a, T: Depth> Winograd<'a, T> {
     ///
     /// # Safety
     /// The arrays hold all rows of the unit's tiles; nobody else uses these rows of the plane.
-    unsafe fn write(&self, (from, part): (*const T, usize), unit: &plane::Unit, out: SendPtr<T>, at: usize) {
+    unsafe fn write(&self, (from, part): (*const T, usize), unit: &Unit, out: SendPtr<T>, at: usize) {
         let copy = T::depth(self.width).copy_exact;
         for i in 0..OUT {
             let first = OUT * unit.rows.start + i;
@@ -293,6 +320,41 @@ impl<'a, T: Depth> Winograd<'a, T> {
                     rows,
                     cols: self.width,
                 });
+            }
+        }
+    }
+}
+
+impl<T: Depth> Winograd<'_, T> {
+    /// As [`Winograd::write`], to the elements of a part of the plane.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn write_part(
+        &self,
+        (from, array): (*const T, usize),
+        unit: &Unit,
+        [down, across]: [usize; 2],
+        out: SendPtr<T>,
+        at: usize,
+    ) {
+        let [row_step, col_step] = self.planes.dilation();
+        let cols = (self.width - across).div_ceil(col_step);
+        for tile in unit.rows.clone() {
+            for i in 0..OUT {
+                let y = down + (OUT * tile + i) * row_step;
+                if y >= self.height {
+                    return;
+                }
+                // SAFETY: a row of tiles of array `i`; this part of the plane's row, which nobody else
+                // uses.
+                unsafe {
+                    let from = from.add(i * array + (tile - unit.rows.start) * OUT * self.planes.tiles[1]);
+                    let to = out.get().add(at + y * self.width + across);
+                    for x in 0..cols {
+                        *to.add(x * col_step) = *from.add(x);
+                    }
+                }
             }
         }
     }

@@ -5,14 +5,40 @@ use crate::conv::depth_kernel::{Depth, Rows};
 use crate::scratch::Scratch;
 use std::ops::Range;
 
+/// One dimension of a pass. With a dilation the plane falls apart into as many parts, each of which
+/// is a plane without: elements a dilation apart.
+#[derive(Clone, Copy)]
+pub(super) struct Side {
+    /// Length of the source.
+    pub from: usize,
+    /// Length of the result.
+    pub to: usize,
+    /// Zeros before the source.
+    pub pad: usize,
+    pub dilation: usize,
+}
+
+impl Side {
+    /// Tiles of the longest part.
+    pub fn tiles(&self) -> usize {
+        self.to.div_ceil(self.dilation).div_ceil(OUT)
+    }
+
+    /// A part's source: its zeros before, its first element, its length.
+    fn part(&self, part: usize) -> [usize; 3] {
+        // Result `part + dilation * t` and tap `k` meet at `dilation * (t + k) + part - pad`.
+        let zeros = self.pad.saturating_sub(part).div_ceil(self.dilation);
+        let first = part + zeros * self.dilation - self.pad;
+        [zeros, first, self.from.saturating_sub(first).div_ceil(self.dilation)]
+    }
+}
+
 /// A pass's planes: how they are cut into tiles and tiles into units.
 pub(super) struct Planes {
-    /// Height and width of a source plane.
-    source: [usize; 2],
-    /// Zeros above and left of it.
-    pad: [usize; 2],
+    sides: [Side; 2],
     /// Rows and columns of tiles.
     pub tiles: [usize; 2],
+    /// Images, times parts of a plane.
     images: usize,
     /// Images of a unit; 1 where an image has several units.
     each: usize,
@@ -52,7 +78,9 @@ const VECTOR: usize = 16;
 
 impl Planes {
     /// Units of about `most` tiles.
-    pub fn new(source: [usize; 2], pad: [usize; 2], tiles: [usize; 2], images: usize, most: usize) -> Planes {
+    pub fn new(sides: [Side; 2], images: usize, most: usize) -> Planes {
+        let tiles = sides.map(|s| s.tiles());
+        let images = images * sides[0].dilation * sides[1].dilation;
         let all = tiles[0] * tiles[1];
         let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most.max(1)).max(1)).max(1);
         let (each, rows) = if 2 * all <= most {
@@ -65,7 +93,19 @@ impl Planes {
             (1, even(tiles[0], most / tiles[1]))
         };
         let pitch = OUT * tiles[1] + OUT + VECTOR;
-        Planes { source, pad, tiles, images, each, rows, pitch }
+        Planes { sides, tiles, images, each, rows, pitch }
+    }
+
+    /// How many parts planes fall apart into, down and across.
+    pub fn dilation(&self) -> [usize; 2] {
+        self.sides.map(|s| s.dilation)
+    }
+
+    /// The image of an index of a unit, and which part of its planes, down and across.
+    pub fn image(&self, index: usize) -> (usize, [usize; 2]) {
+        let [down, across] = self.dilation();
+        let part = index % (down * across);
+        (index / (down * across), [part / across, part % across])
     }
 
     /// Tiles of the largest unit.
@@ -111,7 +151,7 @@ impl Planes {
         }
     }
 
-    /// Transforms a unit's tiles of an image, whose plane is `plane` of `source`, to
+    /// Transforms a unit's tiles of index `image`, whose plane is `plane` of `source`, to
     /// `to[e * step + tile]`, a row of `room` tiles.
     ///
     /// # Safety
@@ -129,17 +169,20 @@ impl Planes {
         step: usize,
         room: usize,
     ) {
-        let [height, width] = self.source;
+        let [height, width] = self.sides.map(|s| s.from);
         let source = &source[plane * height * width..][..height * width];
-        // Line `i` of the padded plane is row `start + i - top` of the source.
+        let (_, [down, across]) = self.image(image);
+        let ([top, row0, rows], [left, col0, cols]) = (self.sides[0].part(down), self.sides[1].part(across));
+        let [row_step, col_step] = self.dilation();
+        // Line `i` of the padded plane is row `start + i - top` of the part.
         let (start, lines) = (OUT * unit.rows.start, OUT * unit.rows.len() + IN);
-        let [top, left] = self.pad;
         let lo = top.saturating_sub(start).min(lines);
-        let hi = (top + height).saturating_sub(start).clamp(lo, lines);
+        let hi = (top + rows).saturating_sub(start).clamp(lo, lines);
         let padded = work.plane.slice();
         padded[..lo * self.pitch].fill(T::ZERO);
         padded[hi * self.pitch..].fill(T::ZERO);
-        if hi > lo && width > 0 {
+        let cols = cols.min(self.pitch - left);
+        if row_step * col_step == 1 && hi > lo && cols > 0 {
             let from = &source[(start + lo - top) * width..(start + hi - top) * width];
             let to = &mut padded[lo * self.pitch + left..];
             // SAFETY: both sides have these rows; a source row fits between the zeros.
@@ -150,8 +193,18 @@ impl Planes {
                     to: to.as_mut_ptr(),
                     to_row: self.pitch,
                     rows: hi - lo,
-                    cols: width.min(self.pitch - left),
+                    cols,
                 });
+            }
+        } else {
+            // Parts differ in where their zeros are.
+            for (i, line) in padded.chunks_exact_mut(self.pitch).enumerate().take(hi).skip(lo) {
+                line.fill(T::ZERO);
+                if cols > 0 {
+                    let row = &source[(row0 + (start + i - top) * row_step) * width..][..width];
+                    let from = row[col0..].iter().step_by(col_step);
+                    line[left..left + cols].iter_mut().zip(from).for_each(|(d, &s)| *d = s);
+                }
             }
         }
         let first = unit.first(image);

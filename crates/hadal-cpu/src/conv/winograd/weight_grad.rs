@@ -1,9 +1,9 @@
 //! The weight gradient: the adjoint of the forward pass by its kernels. For each of the 36 elements
 //! a product of transformed output gradients and transformed sources, over tiles.
 
-use super::plane::Planes;
-use super::transform::{ELEMENTS, Filters, OUT, TAPS};
-use super::{APART, allowed, pays, side};
+use super::plane::{Planes, Side};
+use super::transform::{ELEMENTS, Filters, TAPS};
+use super::{APART, allowed, pays, side, tiles};
 use crate::conv::depth_kernel::Depth;
 use crate::gemm::{Epilogue, MatView, MatmulElement, matmul};
 use crate::scratch::Scratch;
@@ -15,8 +15,7 @@ const BUDGET: usize = 1 << 20;
 
 /// The weight gradient of a geometry for which this is worth while.
 pub(in crate::conv) struct WeightGrad {
-    /// Height and width of the source, of the result, and the zeros before.
-    sides: [[usize; 3]; 2],
+    sides: [Side; 2],
     /// Estimated time.
     pub cycles: f64,
 }
@@ -30,23 +29,20 @@ impl WeightGrad {
             return None;
         }
         let sides = [side(y, false)?, side(x, false)?];
-        let [height, width] = sides.map(|s| s[1]);
-        let tiles = height.div_ceil(OUT) * width.div_ceil(OUT);
+        let [height, width] = sides.map(|s| s.to);
         let (ins, outs) = (g.in_channels / g.groups, g.out_channels / g.groups);
-        let pair = pays(g.batch, tiles, height * width, [ins, outs])?;
+        let pair = pays(g.batch, tiles(&sides), height * width, [ins, outs])?;
         Some(WeightGrad { sides, cycles: pair * (g.groups * ins * outs) as f64 })
     }
 
     /// Computes it. False if a product failed, which none does whose arrays have their lengths.
     pub fn run<T: Depth + MatmulElement>(&self, g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) -> bool {
         let Some(transforms) = T::winograd() else { return false };
-        let [[from_y, height, top], [from_x, width, left]] = self.sides;
         let (ins, outs) = (g.in_channels / g.groups, g.out_channels / g.groups);
-        let tiles = [height.div_ceil(OUT), width.div_ceil(OUT)];
         let matrix = ins * outs;
         let most = BUDGET.max(ELEMENTS * matrix) / (ELEMENTS * (ins + outs));
-        let sources = Planes::new([from_y, from_x], [top, left], tiles, g.batch, most);
-        let gradients = Planes::new([height, width], [0, 0], tiles, g.batch, most);
+        let sources = Planes::new(self.sides, g.batch, most);
+        let gradients = Planes::new(self.sides.map(|s| Side { from: s.to, pad: 0, ..s }), g.batch, most);
         let mut sums = Scratch::<T>::new(ELEMENTS * matrix);
         let sums = sums.slice();
         let mut done = true;
@@ -67,7 +63,7 @@ impl WeightGrad {
                     };
                     let mut work = planes.work();
                     for image in unit.images.clone() {
-                        let plane = (image * g.groups + group) * channels + c;
+                        let plane = (planes.image(image).0 * g.groups + group) * channels + c;
                         // SAFETY: row `c` of each element's matrix belongs to this task.
                         unsafe {
                             let to = to.get().add(c * row);
