@@ -323,7 +323,8 @@ impl Op {
             (Op::Conv(a), Op::Conv(b))
             | (Op::ConvInputGrad(a), Op::ConvInputGrad(b))
             | (Op::ConvWeightGrad(a), Op::ConvWeightGrad(b)) => a == b,
-            (Op::MaxPoolIndex(a), Op::MaxPoolIndex(b))
+            (Op::MaxPool(a), Op::MaxPool(b))
+            | (Op::MaxPoolIndex(a), Op::MaxPoolIndex(b))
             | (Op::SumPool(a), Op::SumPool(b))
             | (Op::SumPoolGrad(a), Op::SumPoolGrad(b)) => a == b,
             (Op::Attention(a), Op::Attention(b))

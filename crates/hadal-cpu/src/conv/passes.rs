@@ -44,6 +44,7 @@ impl<T: Depth> Weights<'_, T> {
 }
 
 /// How a forward pass is computed.
+#[allow(clippy::large_enum_variant)] // One for each call, on the stack.
 enum Way<'a, T: 'static> {
     Depthwise(Depthwise),
     /// A matrix product over channels.

@@ -200,11 +200,18 @@ impl Tensor {
         };
         let shape = pooled_shape(self, &geo);
         let (planes, inside, outside) = (geo.planes, plane(&geo, |w| w.input), plane(&geo, |w| w.output));
-        let index =
-            Tensor::make(Op::MaxPoolIndex(geo.clone().into()), smallvec![self.detach()], shape.clone(), DType::I64);
+        let index = Tensor::make(
+            Op::MaxPoolIndex(geo.clone().into()),
+            smallvec![self.detach()],
+            shape.clone(),
+            DType::I64,
+        );
         // Where no gradient is expected, the places are not wanted either.
         if !self.0.tracked {
-            return (Tensor::make(Op::MaxPool(geo.into()), smallvec![self.clone()], shape, self.dtype()), index);
+            return (
+                Tensor::make(Op::MaxPool(geo.into()), smallvec![self.clone()], shape, self.dtype()),
+                index,
+            );
         }
         let flat = self.reshape([planes, inside]);
         let values = flat.gather(1, &index.reshape([planes, outside]));
@@ -422,8 +429,12 @@ fn divisors(geo: &PoolGeometry, o: &PoolOptions, dtype: DType) -> Divisor {
 
 /// The places that the forward pass did without are found now.
 pub(crate) fn max_pool_vjp(geo: &PoolGeometry, x: &Tensor, g: &Tensor) -> Tensor {
-    let index =
-        Tensor::make(Op::MaxPoolIndex(geo.clone().into()), smallvec![x.detach()], g.shape().clone(), DType::I64);
+    let index = Tensor::make(
+        Op::MaxPoolIndex(geo.clone().into()),
+        smallvec![x.detach()],
+        g.shape().clone(),
+        DType::I64,
+    );
     let (inside, outside) = (plane(geo, |w| w.input), plane(geo, |w| w.output));
     let (flat, index) = (x.reshape([geo.planes, inside]), index.reshape([geo.planes, outside]));
     let dx = super::index::gather_vjp(1, &flat, &index, &g.reshape([geo.planes, outside]));
