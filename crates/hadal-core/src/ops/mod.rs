@@ -365,6 +365,7 @@ impl Op {
                 | Op::Conv(_)
                 | Op::ConvInputGrad(_)
                 | Op::ConvWeightGrad(_)
+                | Op::MaxPool(_)
                 | Op::MaxPoolIndex(_)
                 | Op::SumPool(_)
                 | Op::SumPoolGrad(_)
