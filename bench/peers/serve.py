@@ -24,6 +24,15 @@ def keep_memory():
         pass  # not glibc
 
 
+def resident():
+    """Most bytes of this process that were in memory at once."""
+    try:
+        with open("/proc/self/status") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None  # not Linux
+
+
 class Server:
     """`prepare(workload)` returns the function that is timed, `numpy(result)` its outputs as a list of arrays."""
 
@@ -60,7 +69,7 @@ class Server:
             t = time.perf_counter()
             f()
             ms.append((time.perf_counter() - t) * 1e3)
-        return {"ms": [round(m, 6) for m in ms]}
+        return {"ms": [round(m, 6) for m in ms], "resident": resident()}
 
     def line(self, words):
         match words:
@@ -101,7 +110,7 @@ def serve(a, setup, prepare, numpy):
     match a.command:
         case "first_step":
             prepare("lenet_step")()
-            say({"workload": "first_step", "done": True})
+            say({"workload": "first_step", "done": True, "resident": resident()})
         case "check" | "run":
             say(server.line([a.command.upper(), *a.rest]))
         case _:

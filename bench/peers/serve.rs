@@ -49,6 +49,13 @@ fn say(line: &str) {
     let _ = out.flush();
 }
 
+/// Most bytes of this process that were in memory at once, as JSON.
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
+    kib.and_then(|n| n.parse::<u64>().ok()).map_or("null".into(), |n| (n * 1024).to_string())
+}
+
 struct Server {
     prepare: fn(&str) -> Result<Timed, String>,
     ready: HashMap<String, Timed>,
@@ -81,7 +88,7 @@ impl Server {
             drop(f()?);
             ms.push(format!("{:.6}", start.elapsed().as_secs_f64() * 1e3));
         }
-        Ok(format!(r#""ms": [{}]"#, ms.join(", ")))
+        Ok(format!(r#""ms": [{}], "resident": {}"#, ms.join(", "), resident()))
     }
 
     /// One answer; a panic is an error of this workload alone.
@@ -139,7 +146,7 @@ pub fn main(
             ));
         }
         ["first_step"] => match (server.prepare)("lenet_step").and_then(|mut f| f()) {
-            Ok(_) => say(r#"{"workload": "first_step", "done": true}"#),
+            Ok(_) => say(&format!(r#"{{"workload": "first_step", "done": true, "resident": {}}}"#, resident())),
             Err(e) => say(&format!(r#"{{"workload": "first_step", "error": "{}"}}"#, escape(&e))),
         },
         ["check", workload] => say(&server.check(workload)),

@@ -110,14 +110,16 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         self.heads, self.causal = heads, causal
 
-    def forward(self, x):
+    def forward(self, x, past=None, mask=None):
         n, length, width = x.shape
 
         def split(t):
             return t.view(n, length, self.heads, width // self.heads).transpose(1, 2)
 
         q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        if past is not None:
+            k, v = past.add(k, v)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and mask is None and length > 1)
         return self.out(y.transpose(1, 2).reshape(n, length, width))
 
 
@@ -136,9 +138,32 @@ class GptBlock(nn.Module):
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, True)
         self.norm2, self.network = nn.LayerNorm(width), FeedForward(width, 4 * width)
 
-    def forward(self, x):
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x, past=None, mask=None):
+        x = x + self.attention(self.norm1(x), past, mask)
         return x + self.network(self.norm2(x))
+
+
+class Past:
+    """Keys and values of the tokens that a layer has seen, in memory for the longest text."""
+
+    def __init__(self, heads, most, width):
+        self.keys, self.values = (torch.zeros(1, heads, most, width) for _ in range(2))
+        self.end = 0
+
+    def add(self, k, v):
+        first, self.end = self.end, self.end + k.shape[2]
+        self.keys[:, :, first : self.end] = k
+        self.values[:, :, first : self.end] = v
+        return self.keys[:, :, : self.end], self.values[:, :, : self.end]
+
+
+class StaticPast(Past):
+    """The same with shapes that stay as they are, for the compiler: a mask says what has been seen."""
+
+    def add(self, k, v):
+        self.keys.index_copy_(2, self.place, k)
+        self.values.index_copy_(2, self.place, v)
+        return self.keys, self.values
 
 
 class Gpt(nn.Module):
@@ -151,6 +176,13 @@ class Gpt(nn.Module):
     def forward(self, x):
         x = self.tokens(x) + self.positions(torch.arange(x.shape[1]))
         return self.head(self.norm(self.blocks(x)))
+
+    def decode(self, x, place, pasts, mask=None):
+        """Logits of the token after `x`, whose places are given."""
+        x = self.tokens(x) + self.positions(place)
+        for block, past in zip(self.blocks, pasts):
+            x = block(x, past, mask)
+        return self.head(self.norm(x[:, -1]))
 
 
 class BertLayer(nn.Module):

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fill
-from torch_models import Bert, Gpt, LeNet, Mlp, MobileNetV2, ResNet18, filled
+from torch_models import Bert, Gpt, LeNet, Mlp, MobileNetV2, Past, ResNet18, StaticPast, filled
 
 HEADS = (8, 8, 256, 64)
 MAPS = (32, 64, 56, 56)
@@ -208,6 +208,31 @@ class Torch:
         model = filled(kind(256, 256))
         return self.both(lambda x: model(x)[0], data("x", 35, 32, 256), train=list(model.parameters()))
 
+    def gpt2_decode(self):
+        """64 tokens after a prompt of 16. Compiled, every step has the same shapes."""
+        start, tokens, heads = 16, 64, 12
+        model = filled(Gpt(50_257, 1024, 12, 768, heads)).eval()
+        prompt, places = index("prompt", 50_257, 1, start), torch.arange(start + tokens)
+        masks = torch.ones(start + tokens, start + tokens, dtype=torch.bool).tril()
+        kind = StaticPast if self.compiled else Past
+
+        def at(pasts, first, end, mask):
+            for past in pasts:
+                past.place = places[first:end]
+            return {"place": places[first:end], "pasts": pasts, "mask": masks[first:end] if mask else None}
+
+        step = self.opt(model.decode)
+
+        def run():
+            pasts = [kind(heads, start + tokens, 64) for _ in range(12)]
+            with torch.no_grad():
+                logits = model.decode(prompt, **at(pasts, 0, start, self.compiled))
+                for i in range(start, start + tokens):
+                    logits = step(logits.argmax(-1, keepdim=True), **at(pasts, i, i + 1, self.compiled))
+            return [logits]
+
+        return run
+
     def adamw(self, **kw):
         ps = [nn.Parameter(data(f"w{i}", 250_000)) for i in range(100)]
         for i, p in enumerate(ps):
@@ -283,5 +308,6 @@ class Torch:
                 Gpt(65, 256, 4, 256, 4), index("x", 65, 8, 256), index("y", 65, 8, 256), gpt_optimizer),
             "lstm_fwdbwd": lambda: self.sequence(nn.LSTM),
             "gru_fwdbwd": lambda: self.sequence(nn.GRU),
+            "gpt2_decode": self.gpt2_decode,
             "small_graph": self.small_graph,
         }

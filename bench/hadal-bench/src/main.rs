@@ -5,7 +5,6 @@
 //! `hadal-bench [--threads N] setup | serve | first_step | ceiling | check WORKLOAD | run WORKLOAD REPS |
 //! profile WORKLOAD`
 
-mod ceiling;
 mod fill;
 mod models;
 mod workloads;
@@ -36,12 +35,10 @@ fn main() -> ExitCode {
             "workloads": workloads::rows().map(|row| row.0).collect::<Vec<_>>(),
         })),
         ["first_step"] => match workloads::prepare("lenet_step").and_then(|mut w| (w.run)()) {
-            Ok(_) => say(&json!({"workload": "first_step", "done": true})),
+            Ok(_) => say(&json!({"workload": "first_step", "done": true, "resident": resident()})),
             Err(e) => say(&json!({"workload": "first_step", "error": e})),
         },
-        ["ceiling"] => {
-            say(&ceiling::measure(hadal_tensor::threads()).unwrap_or_else(|e| json!({"error": e})));
-        }
+        ["ceiling"] => say(&ceiling()),
         ["check", workload] => say(&server.check(workload)),
         ["profile", workload] => say(&server.profile(workload)),
         ["run", workload, reps] => say(&server.answer(workload, reps)),
@@ -88,6 +85,28 @@ fn say(line: &Value) {
     let mut out = std::io::stdout().lock();
     // Nobody listens any more when this fails; the next line read will end the program.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What the machine can do.
+fn ceiling() -> Value {
+    let c = hadal_tensor::measure_ceilings();
+    json!({
+        "threads": c.threads,
+        "gflops": c.gflops,
+        "bf16_gflops": c.bf16_gflops,
+        "read_gbs": c.read_gbs,
+        "copy_gbs": c.copy_gbs,
+        "update_gbs": c.update_gbs,
+        "l2_gbs": c.l2_gbs,
+        "fresh_gbs": c.fresh_gbs,
+    })
+}
+
+/// Most bytes of this process that were in memory at once, where the system tells.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 #[derive(Default)]
@@ -177,6 +196,7 @@ impl Server {
             "fresh": after.fresh - before.fresh,
             // Most bytes of tensors alive at once, from the preparation on.
             "peak": after.peak,
+            "resident": resident(),
             "nodes": w.nodes,
             "work": work,
         }))

@@ -97,6 +97,25 @@ impl Kind {
         serde_json::from_str(text.lines().last().unwrap_or("")).map_err(|e| e.to_string())
     }
 
+    /// Most bytes in memory at once of a process that does nothing but this: `first_step`, or a few
+    /// repetitions of a workload. Peers leave their allocator as it is: kept memory would count against them.
+    pub fn resident(self, root: &Path, threads: usize, what: &str) -> Result<u64, String> {
+        let mut command = self.command(root).ok_or("not installed")?;
+        if self != Kind::Hadal {
+            command.arg("--return-memory");
+        }
+        command.args(["--threads", &threads.to_string()]);
+        let command = match what {
+            "first_step" => command.arg(what),
+            _ => command.args(["run", what, "3"]),
+        };
+        let output = command.output().map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let answer: Value =
+            serde_json::from_str(text.lines().last().unwrap_or("")).map_err(|e| e.to_string())?;
+        answer.get("resident").and_then(Value::as_u64).ok_or_else(|| error_of(&answer))
+    }
+
     /// Milliseconds from the start of a process to its end, in which it takes a first LeNet step.
     pub fn first_step(self, root: &Path, threads: usize) -> Result<f64, String> {
         let start = Instant::now();

@@ -18,7 +18,7 @@ fn measured(m: &Measured) -> Value {
     match (&m.ms, m.best_and_median()) {
         (Ok(ms), Some((best, median))) => json!({
             "best": best, "median": median, "worst": ms.iter().copied().fold(0.0, f64::max), "repetitions": ms.len(),
-            "peak": m.peak, "fresh": m.fresh, "nodes": m.nodes, "work": m.work,
+            "peak": m.peak, "resident": m.resident, "fresh": m.fresh, "nodes": m.nodes, "work": m.work,
         }),
         (Err(e), _) => json!({"error": e}),
         _ => json!({"error": "not measured"}),
@@ -29,6 +29,14 @@ fn measured(m: &Measured) -> Value {
 pub fn json(root: &Path, results: &Results) -> Value {
     let machine: BTreeMap<&str, String> = machine::describe(root).into_iter().collect();
     let versions: BTreeMap<&str, &String> = results.contenders.iter().map(|(k, v)| (k.name(), v)).collect();
+    let mut all = rows(results);
+    all["machine"] = json!(machine);
+    all["contenders"] = json!(versions);
+    all
+}
+
+/// The tables alone.
+pub fn rows(results: &Results) -> Value {
     let tables = results.tables.iter().map(|t| {
         let rows = t.rows.iter().map(|r| {
             let by: BTreeMap<&str, Value> = r.measured.iter().map(|m| (m.kind.name(), measured(m))).collect();
@@ -36,7 +44,7 @@ pub fn json(root: &Path, results: &Results) -> Value {
         });
         json!({"threads": t.threads, "ceiling": t.ceiling, "rows": rows.collect::<Vec<_>>()})
     });
-    json!({"machine": machine, "contenders": versions, "tables": tables.collect::<Vec<_>>()})
+    json!({"tables": tables.collect::<Vec<_>>()})
 }
 
 /// Writes them to a file.
@@ -48,13 +56,22 @@ pub fn save(root: &Path, path: &str, results: &Results) -> Result<(), String> {
 }
 
 /// Best times by threads, workload and contender.
-type Times = BTreeMap<(u64, String, String), f64>;
+pub type Times = BTreeMap<(u64, String, String), f64>;
+
+/// The times in a file that [`save`] has written.
+pub fn read(path: &str) -> Result<Times, String> {
+    times(&std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?)
+}
 
 fn times(text: &str) -> Result<Times, String> {
-    let all: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    times_of(&serde_json::from_str(text).map_err(|e| e.to_string())?)
+}
+
+/// The times in what [`json`] gives.
+pub fn times_of(all: &Value) -> Result<Times, String> {
     let list = |v: &Value, name: &str| v.get(name).and_then(Value::as_array).cloned();
     let mut times = Times::new();
-    for table in list(&all, "tables").ok_or("no tables: not a file that --json has written")? {
+    for table in list(all, "tables").ok_or("no tables: not a file that --json has written")? {
         let threads = table.get("threads").and_then(Value::as_u64).ok_or("a table without threads")?;
         for row in list(&table, "rows").ok_or("a table without rows")? {
             let name = row.get("workload").and_then(Value::as_str).ok_or("a row without workload")?;
@@ -69,12 +86,11 @@ fn times(text: &str) -> Result<Times, String> {
 }
 
 /// What has changed, and whether anything has become slower or is missing.
-fn compare(old: &str, new: &str) -> Result<(String, bool), String> {
-    let (old, new) = (times(old)?, times(new)?);
+fn compare(old: &Times, new: &Times) -> (String, bool) {
     let hadal = Kind::Hadal.name();
     let (mut text, mut worse, mut ties) = (String::new(), false, 0);
     let mut peers = Vec::new();
-    for (key, &before) in &old {
+    for (key, &before) in old {
         let (threads, workload, who) = key;
         let now = new.get(key).copied();
         if who != hadal {
@@ -101,13 +117,12 @@ fn compare(old: &str, new: &str) -> Result<(String, bool), String> {
             "the peers took {mean:.2} times as long as before (geometric mean): so far the machine"
         );
     }
-    Ok((text, worse))
+    (text, worse)
 }
 
 /// Compares two files; an error if anything has become slower.
 pub fn compare_files(old: &str, new: &str) -> Result<(), String> {
-    let read = |path: &str| std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
-    let (text, worse) = compare(&read(old)?, &read(new)?)?;
+    let (text, worse) = compare(&read(old)?, &read(new)?);
     print!("{text}");
     if worse { Err(format!("{new} is behind {old}")) } else { Ok(()) }
 }
@@ -116,24 +131,24 @@ pub fn compare_files(old: &str, new: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn file(rows: &[(&str, f64, f64)]) -> String {
+    fn file(rows: &[(&str, f64, f64)]) -> Times {
         let rows: Vec<Value> = rows
             .iter()
             .map(|(w, hadal, torch)| json!({"workload": w, "ms": {"hadal": {"best": hadal}, "torch": {"best": torch}}}))
             .collect();
-        json!({"tables": [{"threads": 2, "rows": rows}]}).to_string()
+        times(&json!({"tables": [{"threads": 2, "rows": rows}]}).to_string()).unwrap()
     }
 
     #[test]
     fn slower_and_missing_rows_are_regressions_and_ties_are_not() {
         let old = file(&[("long", 10.0, 4.0), ("short", 1.0, 1.0)]);
-        let (text, worse) = compare(&old, &file(&[("long", 10.9, 4.0), ("short", 1.3, 1.0)])).unwrap();
+        let (text, worse) = compare(&old, &file(&[("long", 10.9, 4.0), ("short", 1.3, 1.0)]));
         assert!(!worse && text.contains("2 unchanged"), "{text}");
-        let (text, worse) = compare(&old, &file(&[("long", 11.5, 8.0), ("short", 0.5, 2.0)])).unwrap();
+        let (text, worse) = compare(&old, &file(&[("long", 11.5, 8.0), ("short", 0.5, 2.0)]));
         assert!(worse && text.contains("slower   long") && text.contains("faster   short"), "{text}");
         assert!(text.contains("2.00 times as long"), "{text}");
-        let (text, worse) = compare(&old, &file(&[("long", 10.0, 4.0)])).unwrap();
+        let (text, worse) = compare(&old, &file(&[("long", 10.0, 4.0)]));
         assert!(worse && text.contains("missing  short"), "{text}");
-        assert!(compare("{}", &old).is_err());
+        assert!(times("{}").is_err());
     }
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
+/// Workloads whose memory is compared, each in a process of its own.
+const RESIDENT: [&str; 4] = ["resnet18_step", "gpt_step", "gpt2_decode", FIRST_STEP];
 /// The time from a process's start to the end of its first LeNet step; not served but spawned.
 const FIRST_STEP: &str = "first_step";
 /// PyTorch's own single kernel for all of AdamW: shown with the contender `torch` under its own name.
@@ -23,6 +25,8 @@ pub struct Measured {
     pub fresh: u64,
     /// Hadal's peak of bytes.
     pub peak: u64,
+    /// Most bytes of a process with this workload alone that were in memory at once.
+    pub resident: Option<u64>,
     /// Nodes of the graph, where it is counted.
     pub nodes: Option<u64>,
     /// What the workload has to do, as Hadal's contender states it.
@@ -31,7 +35,15 @@ pub struct Measured {
 
 impl Measured {
     fn new(kind: Kind) -> Measured {
-        Measured { kind, ms: Ok(Vec::new()), fresh: 0, peak: 0, nodes: None, work: Value::Null }
+        Measured {
+            kind,
+            ms: Ok(Vec::new()),
+            fresh: 0,
+            peak: 0,
+            resident: None,
+            nodes: None,
+            work: Value::Null,
+        }
     }
     /// Least and median.
     pub fn best_and_median(&self) -> Option<(f64, f64)> {
@@ -127,7 +139,7 @@ pub fn all(root: &Path, options: &Options) -> Result<Results, String> {
         }
         let mut rows = Vec::new();
         for workload in &workloads {
-            let row = if workload == FIRST_STEP {
+            let mut row = if workload == FIRST_STEP {
                 first_steps(root, &known, threads, options)
             } else {
                 let mut able: Vec<&mut (Kind, Server)> = servers
@@ -137,6 +149,11 @@ pub fn all(root: &Path, options: &Options) -> Result<Results, String> {
                     .collect();
                 turns(workload, &mut able, options)
             };
+            if RESIDENT.contains(&workload.as_str()) {
+                for m in row.measured.iter_mut().filter(|m| m.best_and_median().is_some()) {
+                    m.resident = m.kind.resident(root, threads, workload).ok();
+                }
+            }
             println!("{}", report::row_line(&row, &ceiling));
             rows.push(row);
         }

@@ -6,6 +6,7 @@ mod machine;
 mod measure;
 mod outputs;
 mod report;
+mod scaling;
 
 use contender::Kind;
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::process::Command;
 const HELP: &str = "\
 usage: cargo xtask bench [OPTIONS]
        cargo xtask bench --compare OLD.json NEW.json
+       cargo xtask bench --scaling FILE.json
 
   --only W,W       workloads whose names hold one of these words
   --vs P,P         of torch, compile (torch-compile), onnxruntime, candle, burn, loop (default all that are
@@ -26,6 +28,7 @@ usage: cargo xtask bench [OPTIONS]
   --json FILE      writes the results as JSON too
   --write          puts the result into docs/benchmarks.md (a whole run only)
   --compare A B    what has become slower from one file to the other; fails if anything has
+  --scaling FILE   what a second thread brought, by the times of a file; a run on 1 and more threads ends with it
 
 Outputs are compared before anything is timed; a workload on which they differ is refused.
 ";
@@ -108,6 +111,12 @@ pub fn run(root: &Path, args: &[&str]) -> Result<(), String> {
         let [old, new] = rest else { return Err(format!("--compare needs two files\n\n{HELP}")) };
         return file::compare_files(old, new);
     }
+    if let ["--scaling", rest @ ..] = args {
+        let [path] = rest else { return Err(format!("--scaling needs a file\n\n{HELP}")) };
+        let table = scaling::table(&file::read(path)?).ok_or(format!("{path} lacks one thread, or more"))?;
+        print!("{table}");
+        return Ok(());
+    }
     let options = parse(args)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
@@ -118,6 +127,9 @@ pub fn run(root: &Path, args: &[&str]) -> Result<(), String> {
         return Err("hadal-bench does not build".to_owned());
     }
     let results = measure::all(root, &options)?;
+    if let Some(table) = scaling::table(&file::times_of(&file::rows(&results))?) {
+        print!("\n{table}");
+    }
     if let Some(path) = &options.json {
         file::save(root, path, &results)?;
     }

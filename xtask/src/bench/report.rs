@@ -90,6 +90,18 @@ fn remarks(row: &Row, ceiling: &Value) -> Remarks {
     } else if m.peak > 0 {
         r.memory = format!("{:.0} MiB", m.peak as f64 / (1 << 20) as f64);
     }
+    let resident: Vec<String> = row
+        .measured
+        .iter()
+        .filter_map(|m| {
+            let name = if m.kind == Kind::Hadal { "resident" } else { m.kind.name() };
+            Some(format!("{name} {:.0} MB", m.resident? as f64 / 1e6))
+        })
+        .collect();
+    if !resident.is_empty() {
+        let comma = if r.memory.is_empty() { "" } else { "; " };
+        let _ = write!(r.memory, "{comma}{}", resident.join(", "));
+    }
     if let Some((rate, share)) = rate(m, best, ceiling) {
         (r.rate, r.share) = (rate, share);
     }
@@ -192,6 +204,10 @@ fn section(machine: &[(&str, String)], results: &Results) -> String {
         }
         let _ = writeln!(out, "\n{}.", summary_line(table));
     }
+    let times = super::file::times_of(&super::file::rows(results)).unwrap_or_default();
+    if let Some(table) = super::scaling::table(&times) {
+        let _ = writeln!(out, "\n### Scaling\n\n{table}");
+    }
     let failed = results.tables.iter().flat_map(|t| t.rows.iter().map(move |r| (t.threads, r)));
     let failed: Vec<String> = failed
         .flat_map(|(threads, r)| {
@@ -240,6 +256,7 @@ mod tests {
             ms: Ok(ms.to_vec()),
             fresh: 0,
             peak: 3 << 20,
+            resident: None,
             nodes: None,
             work: json!({"flops": 2.0 * 1024f64.powi(3)}),
         }
@@ -257,10 +274,17 @@ mod tests {
             ],
             refused: None,
         };
+        let step =
+            |kind, bytes| Measured { resident: Some(bytes), work: Value::Null, ..measured(kind, &[1.0]) };
         let graph =
             Measured { nodes: Some(100), fresh: 64, work: Value::Null, ..measured(Kind::Hadal, &[0.05]) };
         let rows = vec![
             row,
+            Row {
+                workload: "gpt_step".to_owned(),
+                measured: vec![step(Kind::Hadal, 220_400_000), step(Kind::Burn, 351_000_000)],
+                refused: None,
+            },
             Row { workload: "graph_cost".to_owned(), measured: vec![graph], refused: None },
             Row {
                 workload: "sum0".to_owned(),
@@ -283,9 +307,10 @@ mod tests {
             "| torch-compile | not measured: not installed |",
             "| `matmul_1024` | 10.0 / 11.5 | 20.0 / 20.0 | 16.0 / 17.0 | failed | 0.50 (0.57) | 0.62 (0.68) burn | 215 GFLOP/s | 54 % | 3 MiB |",
             "| `graph_cost` | 0.0500 / 0.0500 | – | – | – | – | – | 500 / 500 ns a node, 100 nodes |  | fresh in a steady state: 64 bytes |",
+            "| `gpt_step` | 1.00 / 1.00 | – | 1.00 / 1.00 | – | – | 1.00 (1.00) burn |  |  | 3 MiB; resident 220 MB, burn 351 MB |",
             "- `matmul_1024`, 2 thread(s), candle: no memory",
             "- `sum0`, 2 thread(s), refused: burn differs",
-            "Geometric mean of hadal : torch 0.50 (0 of 1 rows above 1), of hadal : best peer 0.62 (0 of 1 rows above 1).",
+            "Geometric mean of hadal : torch 0.50 (0 of 1 rows above 1), of hadal : best peer 0.79 (0 of 2 rows above 1).",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

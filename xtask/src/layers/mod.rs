@@ -61,12 +61,6 @@ const ALLOWED: &[Allowed] = &[
         reason: "calls target_feature functions, to time them",
     },
     Allowed {
-        rule: "unsafe",
-        path: "bench/hadal-bench/src/ceiling.rs",
-        text: "",
-        reason: "calls target_feature functions, to measure the processor's peak; no library",
-    },
-    Allowed {
         rule: "hashmap",
         path: "crates/hadal-tensor/src/idmap.rs",
         text: "",

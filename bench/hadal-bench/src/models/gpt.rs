@@ -1,7 +1,7 @@
 //! A small GPT: norms before attention and network (Radford et al. 2019, 2.3).
 
-use super::transformer::{Attention, FeedForward};
-use hadal_nn::{Ctx, Embedding, Forward, Init, LayerNorm, Linear, Module, Sequential};
+use super::transformer::{Attention, FeedForward, Past};
+use hadal_nn::{Ctx, Embedding, Forward, Init, LayerNorm, Linear, Module};
 use hadal_tensor::Tensor;
 
 /// Predicts the next of `vocab` tokens at each place.
@@ -9,7 +9,7 @@ use hadal_tensor::Tensor;
 pub struct Gpt {
     tokens: Embedding,
     positions: Embedding,
-    blocks: Sequential,
+    blocks: Vec<Block>,
     norm: LayerNorm,
     head: Linear,
 }
@@ -17,17 +17,30 @@ pub struct Gpt {
 impl Gpt {
     /// For at most `context` tokens.
     pub fn new(init: &Init, vocab: usize, context: usize, layers: usize, width: usize, heads: usize) -> Gpt {
-        let mut blocks = Sequential::new();
-        for _ in 0..layers {
-            blocks.push(Block::new(init, width, heads));
-        }
         Gpt {
             tokens: Embedding::new(init, vocab, width),
             positions: Embedding::new(init, context, width),
-            blocks,
+            blocks: (0..layers).map(|_| Block::new(init, width, heads)).collect(),
             norm: LayerNorm::new(init, width),
             head: Linear::new(init, width, vocab).no_bias(),
         }
+    }
+
+    /// What [`decode`](Gpt::decode) begins with.
+    pub fn nothing_past(&self) -> Vec<Past> {
+        vec![Past::default(); self.blocks.len()]
+    }
+
+    /// Logits of the token after `x`, which follows what is past: `[n, len]` to `[n, vocab]`.
+    pub fn decode(&self, x: &Tensor, past: &mut [Past], cx: &Ctx) -> Tensor {
+        let (first, len) = (past.first().map_or(0, Past::len), x.size(1));
+        let places = Tensor::arange(first as i64, (first + len) as i64, 1);
+        let mut x = self.tokens.forward(x, cx) + self.positions.forward(&places, cx); // [n, len, width]
+        for (block, past) in self.blocks.iter().zip(past) {
+            x = block.decode(&x, past, cx);
+        }
+        let last = x.select(1, -1); // [n, width]
+        self.head.forward(&self.norm.forward(&last, cx), cx) // [n, vocab]
     }
 }
 
@@ -36,7 +49,7 @@ impl Forward for Gpt {
         let len = x.size(1); // [n, len]
         let places = Tensor::arange(0, len as i64, 1);
         let x = self.tokens.forward(x, cx) + self.positions.forward(&places, cx); // [n, len, width]
-        let x = self.blocks.forward(&x, cx);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, cx));
         self.head.forward(&self.norm.forward(&x, cx), cx) // [n, len, vocab]
     }
 }
@@ -58,6 +71,11 @@ impl Block {
             norm2: LayerNorm::new(init, width),
             network: FeedForward::new(init, width, 4 * width),
         }
+    }
+
+    fn decode(&self, x: &Tensor, past: &mut Past, cx: &Ctx) -> Tensor {
+        let x = x + self.attention.decode(&self.norm1.forward(x, cx), past, cx);
+        &x + self.network.forward(&self.norm2.forward(&x, cx), cx)
     }
 }
 

@@ -24,15 +24,49 @@ impl Attention {
     }
 }
 
+impl Attention {
+    /// Queries, keys and values, each `[n, heads, len, width/heads]`.
+    fn project(&self, x: &Tensor, cx: &Ctx) -> [Tensor; 3] {
+        let [n, len, width] = x.sizes(); // [n, len, width]
+        [&self.query, &self.key, &self.value]
+            .map(|part| part.forward(x, cx).reshape([n, len, self.heads, width / self.heads]).transpose(1, 2))
+    }
+
+    fn join(&self, y: &Tensor, cx: &Ctx) -> Tensor {
+        self.out.forward(&y.transpose(1, 2).flatten(2), cx) // [n, len, width]
+    }
+
+    /// Of tokens that follow what is past, to which their keys and values are added: a prompt first, then
+    /// single tokens.
+    pub fn decode(&self, x: &Tensor, past: &mut Past, cx: &Ctx) -> Tensor {
+        let [q, k, v] = self.project(x, cx);
+        // A single token sees everything.
+        let causal = past.0.is_none();
+        let (k, v) = match &past.0 {
+            Some((keys, values)) => (Tensor::cat(&[keys, &k], 2), Tensor::cat(&[values, &v], 2)),
+            None => (k, v),
+        };
+        let y = q.scaled_dot_product_attention(&k, &v, None, causal, None);
+        past.0 = Some((k, v));
+        self.join(&y, cx)
+    }
+}
+
 impl Forward for Attention {
     fn forward(&self, x: &Tensor, cx: &Ctx) -> Tensor {
-        let [n, len, width] = x.sizes(); // [n, len, width]
-        let heads = |t: Tensor| t.reshape([n, len, self.heads, width / self.heads]).transpose(1, 2);
-        let q = heads(self.query.forward(x, cx)); // [n, heads, len, width/heads]
-        let k = heads(self.key.forward(x, cx));
-        let v = heads(self.value.forward(x, cx));
-        let y = q.scaled_dot_product_attention(&k, &v, None, self.causal, None);
-        self.out.forward(&y.transpose(1, 2).reshape([n, len, width]), cx)
+        let [q, k, v] = self.project(x, cx);
+        self.join(&q.scaled_dot_product_attention(&k, &v, None, self.causal, None), cx)
+    }
+}
+
+/// Keys and values of the tokens that a layer has seen, `[n, heads, len, width/heads]`.
+#[derive(Clone, Default)]
+pub struct Past(Option<(Tensor, Tensor)>);
+
+impl Past {
+    /// Tokens seen.
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |(keys, _)| keys.size(2))
     }
 }
 

@@ -205,8 +205,8 @@ const WORKLOADS: &[&str] = &[
     "topk50_64x32000", "conv3x3_fwd", "conv3x3_b1", "conv3x3_512x7_b1", "conv3x3_256x14", "conv3x3_fwdbwd", "conv1x1",
     "conv1x1_fwdbwd", "conv7x7_stride2", "conv3x3_stride2_fwdbwd", "conv3x3_grouped", "conv3x3_dilated",
     "conv4x4_transposed", "depthwise", "depthwise_fwdbwd", "max_pool3x3_stride2", "max_pool_fwdbwd", "avg_pool2x2",
-    "resnet18_b1", "resnet18_b8", "mobilenetv2_b1", "mobilenetv2_b8", "minilm_b1", "minilm_b8", "mlp1000_step",
-    "mlp_step", "lenet_step", "resnet18_step", "gpt_step", "lstm_fwdbwd", "gru_fwdbwd", "small_graph",
+    "resnet18_b1", "resnet18_b8", "mobilenetv2_b1", "mobilenetv2_b8", "minilm_b1", "minilm_b8", "gpt2_decode",
+    "mlp1000_step", "mlp_step", "lenet_step", "resnet18_step", "gpt_step", "lstm_fwdbwd", "gru_fwdbwd", "small_graph",
 ];
 
 fn build(workload: &str) -> Result<Timed, String> {
@@ -359,6 +359,15 @@ fn build(workload: &str) -> Result<Timed, String> {
         "minilm_b1" | "minilm_b8" => {
             let (model, x) = (Bert::minilm(&cpu), index("tokens", [n, 128], 30_522, &cpu));
             forward(move || model.forward(x.clone()))
+        }
+        "gpt2_decode" => {
+            // 64 tokens after a prompt of 16, GPT-2 small.
+            let (model, prompt) = (Gpt::new(50_257, 1024, 12, 768, 12, &cpu), index("prompt", [1, 16], 50_257, &cpu));
+            forward(move || {
+                let mut past = model.nothing_past();
+                let first = model.decode(prompt.clone(), &mut past);
+                (0..64).fold(first, |logits, _| model.decode(logits.argmax(1), &mut past))
+            })
         }
         "mlp1000_step" | "mlp_step" => {
             let (sizes, batch) = if workload == "mlp_step" { ([784, 256, 10], 256) } else { ([22, 32, 8], 32) };

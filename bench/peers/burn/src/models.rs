@@ -255,6 +255,10 @@ impl MobileNetV2 {
     }
 }
 
+/// Keys and values of the tokens that a layer has seen.
+#[derive(Default)]
+pub struct Past(Option<(Tensor<4>, Tensor<4>)>);
+
 #[derive(Module, Debug)]
 struct Attention {
     query: Linear,
@@ -276,11 +280,19 @@ impl Attention {
         let part = |part: &str| linear(&format!("{name}.{part}"), width, width, true, d);
         Attention { query: part("query"), key: part("key"), value: part("value"), out: part("out"), heads, causal }
     }
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, past: Option<&mut Past>) -> Tensor<3> {
         let [n, len, width] = x.dims();
         let split = |t: Tensor<3>| t.reshape([n, len, self.heads, width / self.heads]).swap_dims(1, 2);
         let (q, k) = (split(self.query.forward(x.clone())), split(self.key.forward(x.clone())));
-        let y = attend(q, k, split(self.value.forward(x)), self.causal);
+        let (mut k, mut v) = (k, split(self.value.forward(x)));
+        if let Some(past) = past {
+            if let Some((keys, values)) = past.0.take() {
+                (k, v) = (Tensor::cat(vec![keys, k], 2), Tensor::cat(vec![values, v], 2));
+            }
+            past.0 = Some((k.clone(), v.clone()));
+        }
+        // A single token sees everything.
+        let y = attend(q, k, v, self.causal && len > 1);
         self.out.forward(y.swap_dims(1, 2).reshape([n, len, width]))
     }
 }
@@ -307,12 +319,12 @@ impl Layer {
     fn network(&self, x: Tensor<3>) -> Tensor<3> {
         self.down.forward(activation::gelu(self.up.forward(x)))
     }
-    fn norm_first(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attention.forward(self.norm1.forward(x));
+    fn norm_first(&self, x: Tensor<3>, past: Option<&mut Past>) -> Tensor<3> {
+        let x = x.clone() + self.attention.forward(self.norm1.forward(x), past);
         x.clone() + self.network(self.norm2.forward(x))
     }
     fn norm_last(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.norm1.forward(x.clone() + self.attention.forward(x));
+        let x = self.norm1.forward(x.clone() + self.attention.forward(x, None));
         self.norm2.forward(x.clone() + self.network(x))
     }
 }
@@ -343,8 +355,22 @@ impl Gpt {
     }
     pub fn forward(&self, x: Tensor<2, Int>) -> Tensor<3> {
         let here = self.positions.forward(places(x.dims()[1], &x.device()));
-        let x = self.blocks.iter().fold(self.tokens.forward(x) + here, |x, b| b.norm_first(x));
+        let x = self.blocks.iter().fold(self.tokens.forward(x) + here, |x, b| b.norm_first(x, None));
         self.head.forward(self.norm.forward(x))
+    }
+    pub fn nothing_past(&self) -> Vec<Past> {
+        self.blocks.iter().map(|_| Past::default()).collect()
+    }
+    /// Logits of the token after `x`, which follows what is past.
+    pub fn decode(&self, x: Tensor<2, Int>, past: &mut [Past]) -> Tensor<2> {
+        let first = past[0].0.as_ref().map_or(0, |(keys, _)| keys.dims()[2]);
+        let [n, len] = x.dims();
+        let places = Tensor::arange(first as i64..(first + len) as i64, &x.device()).reshape([1, len]);
+        let x = self.tokens.forward(x) + self.positions.forward(places);
+        let x = self.blocks.iter().zip(past).fold(x, |x, (b, past)| b.norm_first(x, Some(past)));
+        let width = x.dims()[2];
+        let last = x.narrow(1, len - 1, 1).reshape([n, width]);
+        self.head.forward(self.norm.forward(last))
     }
 }
 

@@ -151,6 +151,18 @@ fn gpt() -> Result<Timed> {
     })
 }
 
+/// 64 tokens after a prompt of 16, GPT-2 small.
+fn gpt2_decode() -> Result<Timed> {
+    let (start, tokens) = (16, 64);
+    let model = Gpt::new(Filled::default().builder(), 50_257, 1024, 12, 768, 12)?;
+    let prompt = index("prompt", &[1, start], 50_257)?;
+    forward(move || {
+        let mut past = model.nothing_past(start + tokens);
+        let first = model.decode(&prompt, &mut past)?;
+        (0..tokens).try_fold(first, |logits, _| model.decode(&logits.argmax_keepdim(1)?, &mut past))
+    })
+}
+
 /// Output of which the first two dimensions are exchanged when it is looked at.
 struct Turned(Tensor);
 
@@ -201,7 +213,7 @@ const WORKLOADS: &[&str] = &[
     "bn_add_relu", "embedding_fwdbwd", "adamw", "sort_1024x1024", "conv3x3_fwd", "conv3x3_b1", "conv3x3_512x7_b1",
     "conv3x3_256x14", "conv3x3_fwdbwd", "conv1x1", "conv1x1_fwdbwd", "conv7x7_stride2", "conv3x3_grouped",
     "conv3x3_dilated", "conv4x4_transposed", "depthwise", "avg_pool2x2", "resnet18_b1", "resnet18_b8",
-    "mobilenetv2_b1", "mobilenetv2_b8", "minilm_b1", "minilm_b8", "mlp1000_step", "mlp_step", "lenet_step", "gpt_step",
+    "mobilenetv2_b1", "mobilenetv2_b8", "minilm_b1", "minilm_b8", "gpt2_decode", "mlp1000_step", "mlp_step", "lenet_step", "gpt_step",
     "lstm_fwdbwd", "gru_fwdbwd", "small_graph",
 ];
 
@@ -303,6 +315,7 @@ fn build(workload: &str) -> Result<Timed> {
             let (model, x) = (Bert::minilm(Filled::default().builder())?, index("tokens", &[n, 128], 30_522)?);
             forward(move || model.forward(&x))
         }
+        "gpt2_decode" => gpt2_decode(),
         "mlp1000_step" => mlp([22, 32, 8], 32),
         "mlp_step" => mlp([784, 256, 10], 256),
         "lenet_step" => lenet(),

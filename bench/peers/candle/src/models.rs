@@ -2,6 +2,7 @@
 
 use crate::CPU;
 use candle_core::{DType, Module, ModuleT, Result, Shape, Tensor, Var};
+use candle_nn::kv_cache::KvCache;
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{ops, BatchNorm, Conv2d, Conv2dConfig, Embedding, Init, LayerNorm, Linear, VarBuilder};
 use std::sync::{Arc, Mutex};
@@ -185,11 +186,27 @@ impl Attention {
         let linear = |name| candle_nn::linear(width, width, vb.pp(name));
         Ok(Attention { query: linear("query")?, key: linear("key")?, value: linear("value")?, out: linear("out")?, heads })
     }
-    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn project(&self, x: &Tensor) -> Result<[Tensor; 3]> {
         let (n, len, width) = x.dims3()?;
         let split = |t: Tensor| t.reshape((n, len, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous();
         let (q, k) = (split(self.query.forward(x)?)?, split(self.key.forward(x)?)?);
-        let v = split(self.value.forward(x)?)?;
+        Ok([q, k, split(self.value.forward(x)?)?])
+    }
+    /// Of tokens that follow those in the cache.
+    fn decode(&self, x: &Tensor, past: &mut KvCache, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (n, len, width) = x.dims3()?;
+        let [q, k, v] = self.project(x)?;
+        let (k, v) = past.append(&k, &v)?;
+        let scores = (q.matmul(&k.t()?)? / ((width / self.heads) as f64).sqrt())?;
+        let shares = match mask {
+            Some(mask) => ops::softmax_last_dim(&scores.broadcast_add(mask)?)?,
+            None => ops::softmax_last_dim(&scores)?,
+        };
+        self.out.forward(&shares.matmul(&v)?.transpose(1, 2)?.reshape((n, len, width))?)
+    }
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (n, len, width) = x.dims3()?;
+        let [q, k, v] = self.project(x)?;
         let scores = (q.matmul(&k.t()?)? / ((width / self.heads) as f64).sqrt())?;
         let shares = match mask {
             // `softmax_last_dim` has no gradient.
@@ -228,9 +245,12 @@ impl TrainedNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         candle_nn::ops::layer_norm_slow(x, &self.weight, &self.bias, 1e-5)
     }
+    fn evaluate(&self, x: &Tensor) -> Result<Tensor> {
+        candle_nn::ops::layer_norm(x, &self.weight, &self.bias, 1e-5)
+    }
 }
 
-/// A small GPT, for training.
+/// GPT.
 pub struct Gpt {
     tokens: Embedding,
     positions: Tensor,
@@ -270,6 +290,23 @@ impl Gpt {
             x = (&x + network.forward(&norm2.forward(&x)?)?)?;
         }
         self.head.forward(&self.norm.forward(&x)?)
+    }
+    /// A cache for so many tokens.
+    pub fn nothing_past(&self, most: usize) -> Vec<KvCache> {
+        self.blocks.iter().map(|_| KvCache::new(2, most)).collect()
+    }
+    /// Logits of the token after `x`, which follows what is past.
+    pub fn decode(&self, x: &Tensor, past: &mut [KvCache]) -> Result<Tensor> {
+        let (first, len) = (past[0].k_cache().current_seq_len(), x.dim(1)?);
+        let mask = self.mask.narrow(2, first, len)?.narrow(3, 0, first + len)?;
+        let mask = (len > 1).then_some(&mask);
+        let mut x = self.tokens.forward(x)?.broadcast_add(&self.positions.narrow(0, first, len)?)?;
+        for ((norm1, attention, norm2, network), past) in self.blocks.iter().zip(past) {
+            x = (&x + attention.decode(&norm1.evaluate(&x)?, past, mask)?)?;
+            x = (&x + network.forward(&norm2.evaluate(&x)?)?)?;
+        }
+        let last = x.narrow(1, len - 1, 1)?.squeeze(1)?.contiguous()?;
+        self.head.forward(&self.norm.evaluate(&last)?)
     }
 }
 
