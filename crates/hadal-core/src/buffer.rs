@@ -7,6 +7,7 @@
 
 use crate::DType;
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,6 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 pub const ALIGN: usize = 64;
 /// From this size on, blocks come straight from the system as whole huge pages.
 const HUGE: usize = 2 << 20;
+/// Whether every buffer is an allocation of its own of just its length, for `cargo xtask sanitize`: in a
+/// larger block, or one that is used again, a sanitizer cannot see that memory is left or used too late.
+const EXACT: bool = cfg!(hadal_exact);
 /// Four classes per power of two: at most a quarter of a block is unused.
 const CLASSES: usize = 4 * usize::BITS as usize;
 
@@ -92,20 +96,27 @@ impl Buffer {
 
     /// A block of at least `len` bytes with unspecified contents; `None` when there is no memory.
     pub fn try_new(len: usize) -> Option<Buffer> {
+        let (buffer, fresh) = Buffer::uncounted(len)?;
+        FRESH.fetch_add(fresh, Relaxed);
+        PEAK.fetch_max(LIVE.fetch_add(buffer.cap, Relaxed) + buffer.cap, Relaxed);
+        Some(buffer)
+    }
+
+    /// A block that no figure knows yet, and how many bytes of it come from the system.
+    fn uncounted(len: usize) -> Option<(Buffer, usize)> {
         if len > isize::MAX as usize / 4 {
             return None;
         }
+        if EXACT {
+            let cap = len.max(1);
+            return Some((Buffer { ptr: heap_alloc(cap)?, len, cap }, cap));
+        }
         let (class, cap) = class_of(len);
-        let ptr = match take(class) {
-            Some(ptr) => ptr,
-            None => {
-                let ptr = system_alloc(cap)?;
-                FRESH.fetch_add(cap, Relaxed);
-                ptr
-            }
+        let (ptr, fresh) = match take(class) {
+            Some(ptr) => (ptr, 0),
+            None => (system_alloc(cap)?, cap),
         };
-        PEAK.fetch_max(LIVE.fetch_add(cap, Relaxed) + cap, Relaxed);
-        Some(Buffer { ptr, len, cap })
+        Some((Buffer { ptr, len, cap }, fresh))
     }
 
     /// A block for `n` elements of a dtype; `None` when there is no memory.
@@ -170,8 +181,36 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         LIVE.fetch_sub(self.cap, Relaxed);
-        give(self.ptr, self.cap);
+        release(self.ptr, self.cap);
     }
+}
+
+/// A block of the pool for the inside of a kernel. [`memory_stats`] does not count it: how many there are at
+/// once depends on how many threads happen to run.
+pub struct Working(ManuallyDrop<Buffer>);
+
+impl Working {
+    /// A block of at least `len` bytes with unspecified contents. Ends the process as `Vec` does when there is
+    /// no memory.
+    pub fn new(len: usize) -> Working {
+        let block = Buffer::uncounted(len);
+        let (buffer, _) = block.unwrap_or_else(|| handle_alloc_error(AllocLayout::new::<[u8; ALIGN]>()));
+        Working(ManuallyDrop::new(buffer))
+    }
+    /// The bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        release(self.0.ptr, self.0.cap);
+    }
+}
+
+fn release(ptr: NonNull<u8>, cap: usize) {
+    if EXACT { heap_free(ptr, cap) } else { give(ptr, cap) }
 }
 
 impl std::fmt::Debug for Buffer {
@@ -376,8 +415,25 @@ mod tests {
     }
 
     #[test]
+    fn working_memory_is_the_pools_and_is_not_counted() {
+        // A size that no other test asks for.
+        let len = 77 << 20;
+        drop(Buffer::new(len));
+        let before = memory_stats();
+        let mut w = Working::new(len);
+        assert_eq!((w.bytes_mut().len(), w.bytes_mut().as_ptr() as usize % ALIGN), (len, 0));
+        w.bytes_mut()[len - 1] = 1;
+        if !EXACT {
+            let now = memory_stats();
+            assert!(now.cached < before.cached, "it came from the pool");
+            assert!(now.live < len && before.live < len);
+        }
+    }
+
+    #[test]
     fn a_freed_block_is_handed_out_again_and_large_ones_are_aligned() {
         let a = Buffer::new(3 << 20);
+        assert_eq!(a.capacity() == a.len(), EXACT || a.capacity() == 3 << 20);
         let p = a.bytes().as_ptr() as usize;
         assert_eq!(p % ALIGN, 0);
         drop(a);

@@ -10,7 +10,7 @@ pub mod math;
 pub mod ops;
 mod scalar;
 
-pub use buffer::{ALIGN, Buffer, MemoryStats, Storage, memory_stats, reset_peak, trim_memory};
+pub use buffer::{ALIGN, Buffer, MemoryStats, Storage, Working, memory_stats, reset_peak, trim_memory};
 pub use dtype::{Category, DType, Element};
 pub use error::{Error, ErrorKind, Result, Tag};
 pub use half;

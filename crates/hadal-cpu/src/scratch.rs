@@ -1,9 +1,11 @@
 //! Per-thread working memory that is kept between calls.
 //!
 //! The first touch of fresh pages costs an order of magnitude more than a pass over warm memory, so
-//! packing buffers are handed back to their thread and used again.
+//! packing buffers are handed back to their thread and used again. Large ones come from the pool of
+//! tensors instead: one that a thread kept would be memory that nobody else can use.
 
 use bytemuck::Pod;
+use hadal_core::Working;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -13,6 +15,9 @@ use std::ptr::NonNull;
 const ALIGN: usize = 64;
 /// Buffers a thread keeps for later.
 const KEEP: usize = 12;
+/// Bytes from which on a buffer is shared: more than a quarter of a second-level cache would not stay
+/// in one until its next use.
+const SHARED: usize = 256 << 10;
 
 struct Block {
     ptr: NonNull<u8>,
@@ -42,14 +47,41 @@ impl Drop for Block {
     }
 }
 
+/// Where the memory comes from.
+enum Memory {
+    /// This thread's store.
+    Own(Block),
+    /// The pool of all tensors.
+    Pool(Working),
+}
+
+impl Memory {
+    fn of(bytes: usize) -> Memory {
+        if bytes >= SHARED || cfg!(hadal_exact) {
+            return Memory::Pool(Working::new(bytes));
+        }
+        let found = FREE.with_borrow_mut(|free| {
+            let best = (0..free.len()).filter(|&i| free[i].bytes >= bytes).min_by_key(|&i| free[i].bytes);
+            best.map(|i| free.swap_remove(i))
+        });
+        Memory::Own(found.unwrap_or_else(|| Block::new(bytes)))
+    }
+    fn ptr(&mut self) -> *mut u8 {
+        match self {
+            Memory::Own(block) => block.ptr.as_ptr(),
+            Memory::Pool(working) => working.bytes_mut().as_mut_ptr(),
+        }
+    }
+}
+
 thread_local! {
     static FREE: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Working memory for `len` elements, 64-byte aligned, holding whatever its last user left (always
-/// initialised). Goes back to the dropping thread's store.
+/// initialised). Goes back to the dropping thread's store, or to the pool.
 pub(crate) struct Scratch<T: Pod> {
-    block: Option<Block>,
+    memory: Option<Memory>,
     len: usize,
     kind: PhantomData<T>,
 }
@@ -57,19 +89,15 @@ pub(crate) struct Scratch<T: Pod> {
 impl<T: Pod> Scratch<T> {
     /// The smallest kept buffer that is large enough, or a new one.
     pub fn new(len: usize) -> Self {
-        let bytes = len.saturating_mul(size_of::<T>());
-        let found = FREE.with_borrow_mut(|free| {
-            let best = (0..free.len()).filter(|&i| free[i].bytes >= bytes).min_by_key(|&i| free[i].bytes);
-            best.map(|i| free.swap_remove(i))
-        });
-        Scratch { block: Some(found.unwrap_or_else(|| Block::new(bytes))), len, kind: PhantomData }
+        let memory = Memory::of(len.saturating_mul(size_of::<T>()));
+        Scratch { memory: Some(memory), len, kind: PhantomData }
     }
-    fn ptr(&self) -> *mut T {
-        self.block.as_ref().map_or(NonNull::dangling().as_ptr(), |b| b.ptr.as_ptr().cast())
+    fn ptr(&mut self) -> *mut T {
+        self.memory.as_mut().map_or(NonNull::dangling().as_ptr(), |m| m.ptr().cast())
     }
     /// The elements.
     pub fn slice(&mut self) -> &mut [T] {
-        // SAFETY: the block holds `len` elements at an alignment of 64, was zeroed when it was
+        // SAFETY: the memory holds `len` elements at an alignment of 64, was initialised when it was
         // allocated and has since held only `Pod` values without padding; it is owned by `self`.
         unsafe { std::slice::from_raw_parts_mut(self.ptr(), self.len) }
     }
@@ -77,7 +105,7 @@ impl<T: Pod> Scratch<T> {
 
 impl<T: Pod> Drop for Scratch<T> {
     fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
+        if let Some(Memory::Own(block)) = self.memory.take() {
             // The store is gone while its thread ends; the block is then simply freed.
             let _ = FREE.try_with(|free| {
                 let mut free = free.borrow_mut();

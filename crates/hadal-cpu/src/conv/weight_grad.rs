@@ -19,9 +19,10 @@ use hadal_core::ops::ConvGeometry;
 const COPY: usize = 1 << 16;
 /// Tasks to aim for.
 const TASKS: usize = 32;
-/// Most chunks, and most elements of all their sums.
+/// Most chunks, and most elements of all their sums: a second set of large weights costs more in traffic
+/// and memory than blocks of fewer channels, which pack the output gradient once more.
 const MAX_CHUNKS: usize = 16;
-const MAX_PARTIAL: usize = 1 << 23;
+const MAX_PARTIAL: usize = 1 << 21;
 /// Output channels of a group from which lanes run along channels.
 const LANES_ALONG_CHANNELS: usize = 4;
 
@@ -59,7 +60,9 @@ pub(crate) fn weight_grad<T: Depth>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mu
         * (axes[1].reach + 4)
         * (axes[2].count.min(1024) + axes[2].reach);
     let mut block = (2 * COPY / row.max(1)).clamp(1, channels);
-    let blocks_wanted = (TASKS / 2).div_ceil(g.groups * images.max(1));
+    let partial = g.groups * channels * taps * outs.next_multiple_of(64);
+    let most_chunks = (MAX_PARTIAL / partial.max(1)).clamp(1, MAX_CHUNKS);
+    let blocks_wanted = (TASKS / 2).div_ceil(g.groups * images.clamp(1, most_chunks));
     block = block.min(channels.div_ceil(blocks_wanted));
     block = channels.div_ceil(channels.div_ceil(block));
     let plan = Plan::new(axes, block, COPY);
@@ -67,9 +70,8 @@ pub(crate) fn weight_grad<T: Depth>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mu
     let index = plan.kernel_index(kernel);
     let volume = kernel.iter().product();
     let units = images * plan.areas();
-    let partial = g.groups * channels * taps * outs.next_multiple_of(64);
     let wanted = TASKS.div_ceil(g.groups * channels.div_ceil(block));
-    let chunks = wanted.min(MAX_CHUNKS).min(MAX_PARTIAL / partial.max(1)).min(units).max(1);
+    let chunks = wanted.min(most_chunks).min(units).max(1);
     if units == 0 || index.len() < volume {
         // Weights that meet nothing but padding.
         dw.fill(T::ZERO);
