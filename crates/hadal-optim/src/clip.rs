@@ -2,7 +2,7 @@
 
 use hadal_core::{Error, ErrorKind, Result, Shape};
 use hadal_nn::{Entry, Grads};
-use hadal_tensor::Tensor;
+use hadal_tensor::{Phase, Tensor, in_phase};
 
 type Matcher = Box<dyn Fn(&str, &Shape) -> bool>;
 
@@ -14,7 +14,7 @@ pub fn clip_grad_norm(grads: &Grads, max_norm: f64) -> (Grads, Tensor) {
 
 /// Gradients with every element limited to `[-limit, limit]` (PyTorch's `clip_grad_value_`).
 pub fn clip_grad_value(grads: &Grads, limit: f64) -> Grads {
-    grads.map(|_, g| g.maximum(-limit).minimum(limit))
+    in_phase(Phase::Optimizer, || grads.map(|_, g| g.maximum(-limit).minimum(limit)))
 }
 
 /// The p-norm of all elements of all gradients together (PyTorch's `get_total_norm`); 0 where there are no
@@ -22,7 +22,7 @@ pub fn clip_grad_value(grads: &Grads, limit: f64) -> Grads {
 ///
 /// A `p` that is no such number gives a tensor that carries the error.
 pub fn total_norm(grads: &Grads, p: f64) -> Tensor {
-    norm_of(grads.entries().iter(), p)
+    in_phase(Phase::Optimizer, || norm_of(grads.entries().iter(), p))
 }
 
 fn norm_of<'a>(entries: impl Iterator<Item = &'a Entry>, p: f64) -> Tensor {
@@ -99,6 +99,10 @@ impl ClipNorm {
     /// Gradients scaled down, and the norm they had. Builds graph, computes nothing: a norm that is not
     /// finite goes into the gradients, as in PyTorch.
     pub fn clip(&self, grads: &Grads) -> (Grads, Tensor) {
+        in_phase(Phase::Optimizer, || self.scaled(grads))
+    }
+
+    fn scaled(&self, grads: &Grads) -> (Grads, Tensor) {
         let chosen = |e: &Entry| self.only.as_ref().is_none_or(|m| m(&e.name, &e.param.shape()));
         let norm = norm_of(grads.entries().iter().filter(|e| chosen(e)), self.norm_type);
         // 1e-6 as in PyTorch.

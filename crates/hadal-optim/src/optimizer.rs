@@ -4,7 +4,7 @@
 use crate::rules::{Rule, Slots, StepInfo};
 use hadal_core::{Error, ErrorKind, Result, Shape};
 use hadal_nn::{Grads, Module};
-use hadal_tensor::{Tensor, eval, no_grad};
+use hadal_tensor::{Phase, Tensor, eval, in_phase, no_grad};
 use std::collections::BTreeMap;
 
 /// Options of a group of parameters; what is `None` is the optimizer's.
@@ -205,6 +205,10 @@ impl Optimizer {
 
     /// The update alone, for gradients that are computed already.
     pub fn apply(&mut self, grads: &Grads) -> Result<()> {
+        in_phase(Phase::Optimizer, || self.update(grads))
+    }
+
+    fn update(&mut self, grads: &Grads) -> Result<()> {
         let choice = Choice { rule: &*self.rule, groups: &self.groups, defaults: self.defaults };
         let mut updates = Vec::new();
         for e in grads.entries() {

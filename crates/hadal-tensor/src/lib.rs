@@ -40,7 +40,9 @@ pub use plan::{
     Evaluation, PlanCacheStats, PlanSummary, Profile, Work, plan_cache_stats, plan_summary, profile,
     without_plan_cache,
 };
-pub use scope::{CallerGuard, TagGuard, check_finite, eager, enter, from_here, no_grad, strict, unfused};
+pub use scope::{
+    CallerGuard, Phase, TagGuard, check_finite, eager, enter, from_here, in_phase, no_grad, strict, unfused,
+};
 pub use state::{Param, State};
 pub use tensor::{Tensor, eval, eval_and_release};
 pub use trace::{TraceNode, trace};

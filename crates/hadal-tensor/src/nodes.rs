@@ -4,7 +4,7 @@
 //! once, which allocators are slow at. So a thread keeps nodes that are done with.
 
 use crate::plan::Mark;
-use crate::scope::Region;
+use crate::scope::{Region, phase};
 use crate::tensor::{Inputs, Node, State, Tensor, Value};
 use hadal_core::ops::Op;
 use hadal_core::{DType, Shape, Tag};
@@ -62,6 +62,7 @@ impl Made {
             n.tracked = self.tracked;
             n.stop = self.stop;
             n.tag = self.tag;
+            n.phase = phase();
             n.location = self.location;
             n.region = self.region;
             *n.cut.get_mut() = false;
@@ -78,6 +79,7 @@ impl Made {
             tracked: self.tracked,
             stop: self.stop,
             tag: self.tag,
+            phase: phase(),
             location: self.location,
             region: self.region,
             cut: AtomicBool::new(false),

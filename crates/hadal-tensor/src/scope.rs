@@ -10,8 +10,32 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub(crate) struct Region;
 
+/// What a part of the graph is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// What a program computes.
+    #[default]
+    Forward,
+    /// Gradients, and what is recomputed for them.
+    Backward,
+    /// Changes of parameters by their gradients.
+    Optimizer,
+}
+
+impl Phase {
+    /// In lower case, as in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Forward => "forward",
+            Phase::Backward => "backward",
+            Phase::Optimizer => "optimizer",
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Flags {
+    phase: Phase,
     grad: bool,
     eager: bool,
     strict: bool,
@@ -21,7 +45,16 @@ struct Flags {
 
 thread_local! {
     static FLAGS: Cell<Flags> =
-        const { Cell::new(Flags { grad: true, eager: false, strict: false, fuse: true, check_finite: false }) };
+        const {
+            Cell::new(Flags {
+                phase: Phase::Forward,
+                grad: true,
+                eager: false,
+                strict: false,
+                fuse: true,
+                check_finite: false,
+            })
+        };
     static TAGS: RefCell<Vec<Tag>> = const { RefCell::new(Vec::new()) };
     static CALLER: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
     static ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
@@ -95,6 +128,24 @@ pub fn check_finite<R>(f: impl FnOnce() -> R) -> R {
     )
 }
 
+/// Runs `f`; what it builds counts as this phase in [`profile`](crate::profile()). Gradients are
+/// [`Phase::Backward`] by themselves.
+///
+/// ```
+/// use hadal_tensor::{Phase, Tensor, in_phase, profile};
+/// let x = Tensor::from_slice(&[1.0f32, 2.0]);
+/// let y = in_phase(Phase::Optimizer, || &x * 0.5);
+/// let (outcome, seen) = profile(|| y.eval());
+/// assert_eq!(seen.work[0].phase, Phase::Optimizer);
+/// # outcome.unwrap();
+/// ```
+pub fn in_phase<R>(phase: Phase, f: impl FnOnce() -> R) -> R {
+    with_flags(|s| s.phase = phase, f)
+}
+
+pub(crate) fn phase() -> Phase {
+    FLAGS.get().phase
+}
 pub(crate) fn grad_enabled() -> bool {
     FLAGS.get().grad
 }

@@ -46,6 +46,7 @@ pub(crate) struct Node {
     /// Gradients do not flow into the inputs.
     pub stop: bool,
     pub tag: Option<Tag>,
+    pub phase: scope::Phase,
     pub location: &'static Location<'static>,
     pub region: Option<Arc<scope::Region>>,
     /// It had inputs through which gradients flow, and has forgotten them.

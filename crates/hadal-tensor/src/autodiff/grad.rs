@@ -5,7 +5,7 @@ use super::rules;
 use super::sum::{Arrived, sum};
 use crate::Tensor;
 use crate::plan::Walk;
-use crate::scope::{self, Origin};
+use crate::scope::{self, Origin, Phase};
 use crate::tensor::Inputs;
 use hadal_core::smallvec::SmallVec;
 use hadal_core::{Error, ErrorKind, Result};
@@ -96,6 +96,11 @@ pub fn vjp_or_none(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec
         x.checked()?;
     }
 
+    scope::in_phase(Phase::Backward, || way_back(y, cotangent, xs))
+}
+
+/// The way back, for operands that fit.
+fn way_back(y: &Tensor, cotangent: &Tensor, xs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
     let Behind { nodes, places } = reachable(y, xs);
     let mut wanted = vec![false; nodes.len()];
     places.iter().flatten().for_each(|&x| wanted[x as usize] = true);

@@ -382,14 +382,16 @@ impl Exec<'_> {
                 members.iter().map(|&m| &self.node(m).op).filter(|op| !op.is_view()).map(Op::name).collect();
             let last = self.node(members[members.len() - 1]);
             // A kernel's epilogue is booked with the kernel.
-            let tag = match &step.work {
-                Work::Behind(behind) => self.node(behind.kernel).tag.as_ref(),
-                _ => last.tag.as_ref(),
+            let origin = match &step.work {
+                Work::Behind(behind) => self.node(behind.kernel),
+                _ => last,
             };
+            let tag = origin.tag.as_ref();
             profile::Work {
                 name: names.join("+"),
                 layer: tag.and_then(|t| t.path()).map(str::to_owned),
                 layer_type: tag.map(|t| t.layer()),
+                phase: origin.phase,
                 shape: last.shape.clone(),
                 dtype: last.dtype,
                 start,

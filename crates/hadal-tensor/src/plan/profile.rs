@@ -1,6 +1,7 @@
 //! Where the time of evaluations goes: every kernel call and every pass of a fused program, with its
 //! work and its traffic. Costs nothing while nobody records.
 
+use crate::Phase;
 use hadal_core::{DType, Shape};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ pub struct Work {
     pub layer: Option<String>,
     /// Type of that layer.
     pub layer_type: Option<&'static str>,
+    /// What the last of them is there for.
+    pub phase: Phase,
     /// Shape of the last result.
     pub shape: Shape,
     /// Its dtype.
@@ -164,6 +167,8 @@ mod tests {
         let forward = "matmul+add+mul+mul";
         assert_eq!(names, [forward, "matmul"], "forward and the weight's gradient: {:?}", seen.work);
         for (p, (more, stored)) in products.iter().zip([(3 * 4 * 5, 4 * 5), (0, 0)]) {
+            let phases: Vec<Phase> = products.iter().map(|w| w.phase).collect();
+            assert_eq!(phases, [Phase::Forward, Phase::Backward], "{:?}", seen.work);
             assert_eq!((p.layer.as_deref(), p.layer_type), (Some("head"), Some("Linear")));
             assert_eq!(p.flops, 2 * 4 * 3 * 5 + more);
             assert_eq!(p.bytes, 4 * (4 * 3 + 3 * 5 + 4 * 5 + stored));

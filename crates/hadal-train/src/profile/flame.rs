@@ -1,7 +1,7 @@
 //! A flame graph by module path, then operation, hanging from the whole time: widths are times.
 
-use super::sums::OUTSIDE_LAYERS;
-use super::{Report, Sum, other};
+use super::sums::{OPTIMIZER, OUTSIDE_LAYERS};
+use super::{Phase, Report, Sum, other};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ struct Strip<'a> {
 enum Hue {
     Whole,
     Layer,
-    Operation,
+    Operation(Phase),
     Other,
 }
 
@@ -50,8 +50,8 @@ impl Report {
              sans-serif;fill:#696e76}}rect{{stroke:#fff;stroke-width:0.8}}g:hover rect{{stroke:#26292f}}</style>\n\
              <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
              <text class=\"t\" x=\"{MARGIN}\" y=\"24\">{}</text>\n\
-             <text class=\"s\" x=\"{MARGIN}\" y=\"45\">modules (blue), operations (orange), and what is no work \
-             (grey); widths are times</text>\n",
+             <text class=\"s\" x=\"{MARGIN}\" y=\"45\">modules (blue), operations forward (orange), backward \
+             (violet) and of the optimizer (green), and what is no work (grey); widths are times</text>\n",
             escape(&self.headline())
         );
         for b in &boxes {
@@ -108,15 +108,16 @@ impl Report {
             ends.push(start);
             let kind = if l.kind.is_empty() { String::new() } else { format!(" ({})", l.kind) };
             let label = format!("{}{kind}", l.name);
-            let hue = if l.name == OUTSIDE_LAYERS { Hue::Whole } else { Hue::Layer };
+            let whole = l.path.is_empty() && [OUTSIDE_LAYERS, OPTIMIZER].contains(&l.name.as_str());
+            let hue = if whole { Hue::Whole } else { Hue::Layer };
             let key = if l.kind.is_empty() { &l.name } else { l.kind };
             boxes.push(Strip { label, key, hue, time: l.sum.time, sum: Some(l.sum), depth, start });
             for o in &l.own {
                 let start = ends[depth + 1];
                 ends[depth + 1] += o.sum.time;
                 let (time, sum, depth) = (o.sum.time, Some(o.sum), depth + 1);
-                let label = o.name.clone();
-                boxes.push(Strip { label, key: &o.name, hue: Hue::Operation, time, sum, depth, start });
+                let (label, hue) = (o.label(), Hue::Operation(o.phase));
+                boxes.push(Strip { label, key: &o.name, hue, time, sum, depth, start });
             }
         }
         let mut start = ends[1];
@@ -170,8 +171,13 @@ fn color(hue: Hue, key: &str) -> String {
         Hue::Whole => "#d5dae2".to_owned(),
         Hue::Other => "#e9ebee".to_owned(),
         Hue::Layer => format!("hsl({},{}%,{}%)", spread(198, 226, 7), spread(48, 66, 19), spread(74, 83, 31)),
-        Hue::Operation => {
-            format!("hsl({},{}%,{}%)", spread(22, 48, 7), spread(80, 95, 19), spread(66, 78, 31))
+        Hue::Operation(phase) => {
+            let (from, to) = match phase {
+                Phase::Forward => (22, 48),
+                Phase::Backward => (262, 300),
+                Phase::Optimizer => (95, 140),
+            };
+            format!("hsl({},{}%,{}%)", spread(from, to, 7), spread(70, 92, 19), spread(68, 80, 31))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The numbers for programs.
 
+use super::sums::PHASES;
 use super::{Layer, Operation, Report, Sum};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -24,6 +25,7 @@ impl Report {
             "peak_memory_bytes": self.profile.work.iter().map(|w| w.memory).max().unwrap_or(0),
             "ceilings": self.ceilings,
             "work": self.sum(&self.work()),
+            "phases": self.phase_sums(&self.phases().map(|(_, sum)| sum)),
             "operations": self.named(&self.operations),
             "layers": self.layers.iter().map(|l| self.layer(l)).collect::<Vec<_>>(),
         })
@@ -34,14 +36,20 @@ impl Report {
         object["path"] = l.path.as_str().into();
         object["type"] = l.kind.into();
         object["depth"] = l.depth.into();
+        object["phases"] = self.phase_sums(&l.phases);
         object["operations"] = self.named(&l.own);
         object
+    }
+
+    fn phase_sums(&self, sums: &[Sum; 3]) -> Value {
+        PHASES.iter().zip(sums).map(|(phase, s)| (phase.name().to_owned(), self.sum(s))).collect()
     }
 
     fn named(&self, all: &[Operation]) -> Value {
         let one = |o: &Operation| {
             let mut object = self.sum(&o.sum);
             object["name"] = o.name.as_str().into();
+            object["phase"] = o.phase.name().into();
             object
         };
         all.iter().map(one).collect()

@@ -43,7 +43,7 @@ mod tests;
 mod trace;
 
 pub use ceilings::{Ceilings, processor};
-pub use hadal_tensor::{Evaluation, Profile, Work, profile};
+pub use hadal_tensor::{Evaluation, Phase, Profile, Work, profile};
 pub use inference::{inference, random_data};
 pub use sums::{Layer, Operation, Sum, Times};
 
@@ -104,13 +104,19 @@ impl Report {
     pub fn times(&self) -> Times {
         self.times
     }
-    /// Operations by name, of all steps together, the longest first.
+    /// Operations by name and phase, of all steps together, the longest first.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }
     /// Modules, of all steps together, in the order in which they first ran, each followed by those in it.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// Forward pass, backward pass and optimizer, of all steps together.
+    pub fn phases(&self) -> [(Phase, Sum); 3] {
+        let sums = sums::by_phase(&self.operations);
+        sums::PHASES.map(|phase| (phase, sums[phase as usize]))
     }
 
     /// All pieces of work together.

@@ -30,7 +30,7 @@ impl Report {
                 let (intensity, gflops) = (o.sum.intensity()?, o.sum.gflops()?);
                 let share = self.share(o.sum.time);
                 (o.sum.flops > 0 && share >= LEAST).then(|| Dot {
-                    name: o.name.clone(),
+                    name: o.label(),
                     intensity,
                     gflops,
                     share,
@@ -88,7 +88,7 @@ fn staircase(work: &[Work]) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hadal_tensor::{DType, Shape};
+    use hadal_tensor::{DType, Phase, Shape};
     use std::time::Duration;
 
     #[test]
@@ -98,6 +98,7 @@ mod tests {
                 name: "add".into(),
                 layer: None,
                 layer_type: None,
+                phase: Phase::Forward,
                 shape: Shape::default(),
                 dtype: DType::F32,
                 start: Duration::from_millis(2 * i as u64),

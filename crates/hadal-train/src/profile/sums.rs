@@ -1,7 +1,7 @@
 //! Work added up: per operation, and per module path as a tree.
 
 use super::Ceilings;
-use hadal_tensor::{Profile, Work};
+use hadal_tensor::{Phase, Profile, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -109,22 +109,48 @@ impl Times {
 pub struct Operation {
     /// Its name, as in [`Work::name`]: what was fused with what.
     pub name: String,
+    /// What it is there for: the same operation of two phases is two.
+    pub phase: Phase,
     /// All its calls.
     pub sum: Sum,
 }
 
-/// Operations by name, the longest time first.
+impl Operation {
+    /// Its name, and its phase unless that is the forward pass.
+    pub fn label(&self) -> String {
+        match self.phase {
+            Phase::Forward => self.name.clone(),
+            other => format!("{}, {}", self.name, other.name()),
+        }
+    }
+}
+
+/// All phases in their order.
+pub(super) const PHASES: [Phase; 3] = [Phase::Forward, Phase::Backward, Phase::Optimizer];
+
+/// Sums of some operations by phase, in the order of [`PHASES`].
+pub(super) fn by_phase<'a>(operations: impl IntoIterator<Item = &'a Operation>) -> [Sum; 3] {
+    let mut sums = [Sum::default(); 3];
+    for o in operations {
+        sums[o.phase as usize].join(&o.sum);
+    }
+    sums
+}
+
+/// Operations by name and phase, the longest time first.
 pub(super) fn operations<'a>(
     work: impl IntoIterator<Item = &'a Work>,
     ceilings: &Ceilings,
 ) -> Vec<Operation> {
-    let mut by_name: BTreeMap<&str, Sum> = BTreeMap::new();
+    let mut by_name: BTreeMap<(&str, Phase), Sum> = BTreeMap::new();
     for w in work {
-        by_name.entry(&w.name).or_default().add(w, ceilings);
+        by_name.entry((&w.name, w.phase)).or_default().add(w, ceilings);
     }
-    let mut all: Vec<Operation> =
-        by_name.into_iter().map(|(name, sum)| Operation { name: name.to_owned(), sum }).collect();
-    // Stable: equal times stay in the order of names.
+    let mut all: Vec<Operation> = by_name
+        .into_iter()
+        .map(|((name, phase), sum)| Operation { name: name.to_owned(), phase, sum })
+        .collect();
+    // Stable: equal times stay in the order of names, then phases.
     all.sort_by_key(|o| std::cmp::Reverse(o.sum.time));
     all
 }
@@ -132,7 +158,7 @@ pub(super) fn operations<'a>(
 /// A module with all that is inside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Its full path; empty for what no layer made, such as the loss and the optimizer.
+    /// Its full path; empty for what no layer made, such as the loss, and for the optimizer.
     pub path: String,
     /// The last part of the path.
     pub name: String,
@@ -142,14 +168,19 @@ pub struct Layer {
     pub depth: usize,
     /// It and everything in it.
     pub sum: Sum,
+    /// The same by phase: forward, backward, optimizer.
+    pub phases: [Sum; 3],
     /// It alone, by operation, the longest first.
     pub own: Vec<Operation>,
 }
 
 /// The name of what no layer made.
 pub(super) const OUTSIDE_LAYERS: &str = "outside layers";
+/// The name of what changes parameters.
+pub(super) const OPTIMIZER: &str = "optimizer";
 
-/// Modules in the order in which they first ran, each followed by those inside it; last, what no layer made.
+/// Modules in the order in which they first ran, each followed by those inside it; then what no layer made;
+/// last, the optimizer.
 pub(super) fn layers(profile: &Profile, ceilings: &Ceilings) -> Vec<Layer> {
     struct Node<'a> {
         name: &'a str,
@@ -161,15 +192,20 @@ pub(super) fn layers(profile: &Profile, ceilings: &Ceilings) -> Vec<Layer> {
     }
     let mut nodes: Vec<Node<'_>> = Vec::new();
     let mut roots: Vec<usize> = Vec::new();
-    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut known: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     for w in &profile.work {
-        let path = w.layer.as_deref().unwrap_or("");
+        let updates = w.phase == Phase::Optimizer;
+        let path = if updates { "" } else { w.layer.as_deref().unwrap_or("") };
         // Ends of the paths of all modules around it, and of its own.
         let ends = path.match_indices('.').map(|(i, _)| i).chain([path.len()]);
         let (mut at, mut start) = (None, 0);
         for (depth, end) in ends.enumerate() {
-            let node = *known.entry(&path[..end]).or_insert_with(|| {
-                let name = if path.is_empty() { OUTSIDE_LAYERS } else { &path[start..end] };
+            let node = *known.entry((&path[..end], updates)).or_insert_with(|| {
+                let name = match (updates, path.is_empty()) {
+                    (true, _) => OPTIMIZER,
+                    (false, true) => OUTSIDE_LAYERS,
+                    (false, false) => &path[start..end],
+                };
                 let (path, children, work) = (&path[..end], Vec::new(), Vec::new());
                 nodes.push(Node { name, path, kind: "", depth, children, work });
                 let new = nodes.len() - 1;
@@ -184,15 +220,15 @@ pub(super) fn layers(profile: &Profile, ceilings: &Ceilings) -> Vec<Layer> {
         }
     }
     // What no layer made comes last, wherever it ran first.
-    roots.sort_by_key(|&i| nodes[i].path.is_empty());
+    roots.sort_by_key(|&i| (nodes[i].path.is_empty(), nodes[i].name == OPTIMIZER));
     // A module comes before those in it, so its sum is complete when all after it were added.
     let own: Vec<Vec<Operation>> =
         nodes.iter().map(|n| operations(n.work.iter().copied(), ceilings)).collect();
-    let mut sums: Vec<Sum> = own.iter().map(|o| o.iter().map(|o| &o.sum).collect()).collect();
+    let mut sums: Vec<[Sum; 3]> = own.iter().map(|o| by_phase(o)).collect();
     for i in (0..nodes.len()).rev() {
         for &child in &nodes[i].children {
-            let sum = sums[child];
-            sums[i].join(&sum);
+            let inside = sums[child];
+            sums[i].iter_mut().zip(&inside).for_each(|(all, s)| all.join(s));
         }
     }
     let mut own: Vec<Option<Vec<Operation>>> = own.into_iter().map(Some).collect();
@@ -205,7 +241,8 @@ pub(super) fn layers(profile: &Profile, ceilings: &Ceilings) -> Vec<Layer> {
             name: n.name.to_owned(),
             kind: if n.path.is_empty() { "" } else { n.kind },
             depth: n.depth,
-            sum: sums[i],
+            sum: sums[i].iter().collect(),
+            phases: sums[i],
             own: own[i].take().unwrap_or_default(),
         });
         next.extend(n.children.iter().rev());

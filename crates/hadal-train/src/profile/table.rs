@@ -1,6 +1,7 @@
 //! Tables for people: by operation and by module, one step, everything adding up to the total.
 
-use super::{Operation, Report, Sum, other, si, three};
+use super::sums::by_phase;
+use super::{Phase, Report, Sum, other, si, three};
 use std::time::Duration;
 
 /// Columns of numbers; the name comes last, so that a long one moves nothing.
@@ -13,12 +14,26 @@ const FULL: &[(&str, usize)] = &[
     ("GFLOP/s", 9),
     ("GB/s", 7),
     ("ceiling", 9),
+    // Of modules, milliseconds.
+    ("forward", 10),
+    ("backward", 10),
 ];
+/// The last columns of [`FULL`].
+const OF_MODULES: usize = 2;
+/// A line of a table.
+struct Row {
+    name: String,
+    sum: Sum,
+    phases: [Sum; 3],
+}
+
 /// Those of [`FULL`] that a terminal has room for.
 const NARROW: &[usize] = &[0, 1, 2, 5, 6, 7];
 
 const LEGEND: &str = "\
 Times, calls, FLOPs and bytes are of one step, the mean of all. Names joined by + ran fused, as one pass over memory.
+forward, backward: what a program computes, and its gradients; each gradient counts for the module whose operation it
+differentiates. optimizer: clipping and updates of parameters. A pass that holds both counts as what its last operation is.
 bytes: each input read once, each result written once. ceiling: the share of what this machine can do, by the longer
 of arithmetic and traffic; traffic that fits into the second-level caches is held against those, all other against
 memory, so that more than 100 % is possible where third-level caches helped.
@@ -27,15 +42,23 @@ taking gradients, reading data, logs.
 ";
 
 impl Report {
-    /// Two tables, by operation and by module, under a line about what was recorded and one about the
-    /// machine. Text for people; [`json`](Report::json) is for programs.
+    /// Tables by phase where there is more than a forward pass, by operation and by module, under a line
+    /// about what was recorded and one about the machine. Text for people; [`json`](Report::json) is for programs.
     pub fn table(&self) -> String {
-        let columns: Vec<usize> = (0..FULL.len()).collect();
+        let trains = self.trains();
+        let columns = |of_modules: bool| -> Vec<usize> {
+            (0..FULL.len() - if of_modules && trains { 0 } else { OF_MODULES }).collect()
+        };
         let mut out = format!("{}\n{}\n{}\n", self.headline(), self.machine(), self.plans());
-        for (title, rows) in [("operation", self.by_operation()), ("module", self.by_layer())] {
+        let mut put = |title: &str, rows: Vec<Row>, columns: Vec<usize>| {
             out.push_str(&format!("\nBy {title}\n\n"));
             out.push_str(&self.lines(title, &rows, &columns, usize::MAX));
+        };
+        if trains {
+            put("phase", self.by_phase(), columns(false));
         }
+        put("operation", self.by_operation(), columns(false));
+        put("module", self.by_layer(), columns(true));
         out + "\n" + LEGEND
     }
 
@@ -45,7 +68,8 @@ impl Report {
         if all.len() > rows + 1 {
             let rest: Sum = self.operations[rows..].iter().map(|o| &o.sum).collect();
             all.truncate(rows);
-            all.push((format!("{} more", self.operations.len() - rows), rest));
+            let name = format!("{} more", self.operations.len() - rows);
+            all.push(Row { name, sum: rest, phases: by_phase(&self.operations[rows..]) });
         }
         let head: Vec<String> =
             [self.headline(), self.machine()].iter().map(|l| cut(l, width) + "\n").collect();
@@ -70,43 +94,51 @@ impl Report {
         )
     }
 
-    fn by_operation(&self) -> Vec<(String, Sum)> {
-        self.operations.iter().map(|o| (o.name.clone(), o.sum)).collect()
+    /// Whether there is more than a forward pass.
+    fn trains(&self) -> bool {
+        self.operations.iter().any(|o| o.phase != Phase::Forward)
     }
 
-    fn by_layer(&self) -> Vec<(String, Sum)> {
+    fn by_phase(&self) -> Vec<Row> {
+        let some = self.phases().into_iter().filter(|(_, sum)| sum.calls > 0);
+        some.map(|(phase, sum)| Row { name: phase.name().into(), sum, phases: [Sum::default(); 3] }).collect()
+    }
+
+    fn by_operation(&self) -> Vec<Row> {
+        self.operations.iter().map(|o| Row { name: o.label(), sum: o.sum, phases: by_phase([o]) }).collect()
+    }
+
+    fn by_layer(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for (i, l) in self.layers.iter().enumerate() {
             let indent = "  ".repeat(l.depth);
             let kind = if l.kind.is_empty() { String::new() } else { format!(" ({})", l.kind) };
-            rows.push((format!("{indent}{}{kind}", l.name), l.sum));
+            rows.push(Row { name: format!("{indent}{}{kind}", l.name), sum: l.sum, phases: l.phases });
             // What a module does itself is a row of its own where others are inside it, so that each
             // module is the sum of the rows below it.
             let inside = self.layers.get(i + 1).is_some_and(|next| next.depth > l.depth);
             if inside && !l.own.is_empty() {
-                rows.push((
-                    format!("{indent}  (itself)"),
-                    l.own.iter().map(|o: &Operation| &o.sum).collect(),
-                ));
+                let phases = by_phase(&l.own);
+                rows.push(Row { name: format!("{indent}  (itself)"), sum: phases.iter().collect(), phases });
             }
         }
         rows
     }
 
     /// Headings, rows, the times that are no work, and the total.
-    fn lines(&self, last: &str, rows: &[(String, Sum)], columns: &[usize], width: usize) -> String {
+    fn lines(&self, last: &str, rows: &[Row], columns: &[usize], width: usize) -> String {
         let line = |cells: &[String], name: &str| {
             let numbers: String = columns.iter().map(|&c| format!("{:>1$}", cells[c], FULL[c].1)).collect();
             cut(format!("{numbers}  {name}").trim_end(), width) + "\n"
         };
         let headings: Vec<String> = FULL.iter().map(|(name, _)| (*name).to_owned()).collect();
         let numbers = columns.iter().map(|&c| FULL[c].1).sum::<usize>();
-        let longest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let longest = rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0);
         // A rule is no longer than reading needs.
         let rule = "─".repeat((numbers + 2 + longest.max(19)).min(width).min(120)) + "\n";
         let mut out = line(&headings, last) + &rule;
-        for (name, sum) in rows {
-            out.push_str(&line(&self.cells(sum), name));
+        for r in rows {
+            out.push_str(&line(&self.cells(&r.sum, &r.phases), &r.name));
         }
         if rows.is_empty() {
             out.push_str(&line(&vec![String::new(); FULL.len()], "(nothing was computed)"));
@@ -116,11 +148,12 @@ impl Report {
             out.push_str(&line(&self.time_cells(time), name));
         }
         let work = self.work();
-        let mut total = self.cells(&work);
+        let phases = by_phase(&self.operations);
+        let mut total = self.cells(&work, &phases);
         total[..2].clone_from_slice(&self.time_cells(self.times.total())[..2]);
         // Rates over the whole time say how well the machine is used.
         let all = Sum { time: self.times.total(), ..work };
-        total[5..].clone_from_slice(&self.cells(&all)[5..]);
+        total[5..].clone_from_slice(&self.cells(&all, &phases)[5..]);
         out + &rule + &line(&total, "total")
     }
 
@@ -131,7 +164,7 @@ impl Report {
         cells
     }
 
-    fn cells(&self, s: &Sum) -> Vec<String> {
+    fn cells(&self, s: &Sum, phases: &[Sum; 3]) -> Vec<String> {
         let steps = self.steps as f64;
         let whole = s.calls.is_multiple_of(self.steps);
         let calls =
@@ -148,6 +181,9 @@ impl Report {
         cells[5] = rate(s.gflops(), s.flops);
         cells[6] = rate(s.gbs(), s.bytes);
         cells[7] = s.of_ceiling().map_or("-".into(), |c| format!("{:.0} %", 100.0 * c));
+        for (cell, phase) in cells[FULL.len() - OF_MODULES..].iter_mut().zip(phases) {
+            *cell = if phase.calls == 0 { "-".into() } else { format!("{:.3}", self.ms(phase.time)) };
+        }
         cells
     }
 }

@@ -42,6 +42,7 @@ fn made() -> Profile {
         name: name.into(),
         layer: layer.map(|l| l.0.to_owned()),
         layer_type: layer.map(|l| l.1),
+        phase: Phase::Forward,
         shape: Shape::from([4, 5]),
         dtype: DType::F32,
         start: us(start),
@@ -183,6 +184,49 @@ ms share calls FLOPs bytes GFLOP/s GB/s ceiling module
 }
 
 #[test]
+fn phases_are_told_apart_everywhere() {
+    let mut p = made();
+    // The last product is a gradient, what no layer made updates parameters.
+    p.work[5].phase = Phase::Backward;
+    p.work[4].phase = Phase::Optimizer;
+    let r = Report::new(p, ceilings()).steps(2);
+    assert_eq!(r.phases().map(|(_, s)| s.time), [us(180), us(100), us(20)]);
+    let labels: Vec<String> = r.operations().iter().map(|o| o.label()).collect();
+    assert_eq!(labels, ["matmul", "matmul, backward", "add+relu", "mul<a>&\"b\", optimizer", "copy"]);
+    let fc1 = r.layers().iter().find(|l| l.path == "net.fc1").unwrap();
+    assert_eq!(fc1.phases.map(|s| s.time), [us(120), us(100), us(0)]);
+    let net = &r.layers()[0];
+    assert_eq!((net.sum.time, net.phases[1].time), (us(280), us(100)));
+    assert_eq!(r.layers().last().map(|l| (l.path.as_str(), l.name.as_str())), Some(("", "optimizer")));
+    let table = r.table();
+    let row = |end: &str| {
+        let line = table.lines().find(|l| l.ends_with(end)).unwrap_or_else(|| panic!("{end} in\n{table}"));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("  backward")[..3], ["0.050", "10.0", "%"]);
+    assert_eq!(row("fc1 (Linear)")[10..12], ["0.060", "0.050"]);
+    assert_eq!(row("fc2 (Linear)")[10..12], ["0.025", "-"]);
+    let j = r.json();
+    assert_eq!(j["phases"]["optimizer"]["time_ns"], 20_000);
+    assert_eq!(j["layers"][1]["phases"]["backward"]["calls"], 1);
+    assert_eq!(
+        (&j["operations"][1]["name"], &j["operations"][1]["phase"]),
+        (&"matmul".into(), &"backward".into())
+    );
+    let trace: Value = serde_json::from_str(&r.trace()).unwrap();
+    let work: Vec<&str> = trace["traceEvents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| e["ph"] == "X" && e["tid"] == 1)
+        .map(|e| e["args"]["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(work, ["forward", "forward", "forward", "forward", "optimizer", "backward"]);
+    let boxes = flame_boxes(&r.flame());
+    assert!(boxes.iter().any(|b| b.0 == "matmul, backward") && boxes.iter().any(|b| b.0 == "optimizer"));
+}
+
+#[test]
 fn the_top_fits_a_terminal_and_still_adds_up() {
     let mut p = made();
     p.work[1].name = "add+mul+tanh+".repeat(20);
@@ -231,7 +275,7 @@ fn the_trace_holds_every_event() {
     assert_eq!(of("M", 0)[0]["args"]["name"], "made <up>");
     let work = of("X", 1);
     assert_eq!(work.len(), 6);
-    assert_eq!((&work[4]["name"], &work[4]["cat"]), (&"mul<a>&\"b\"".into(), &"outside layers".into()));
+    assert_eq!((&work[4]["name"], &work[4]["cat"]), (&"mul<a>&\"b\"".into(), &"forward".into()));
     let first = work[0];
     assert_eq!((first["ts"].as_f64(), first["dur"].as_f64()), (Some(30.0), Some(100.0)));
     assert_eq!(first["args"]["layer"], "net.fc1");

@@ -11,7 +11,7 @@ const OPERATIONS: u32 = 1;
 const EVALUATIONS: u32 = 2;
 
 impl Report {
-    /// A track of operations, one of evaluations with their planning, and the memory that tensors hold.
+    /// A track of operations, in the category of their phase, one of evaluations with their planning, and the memory that tensors hold.
     /// Open it in <https://ui.perfetto.dev> or `chrome://tracing`.
     pub fn trace(&self) -> String {
         let mut events: Vec<String> = Vec::with_capacity(2 * self.profile.work.len() + 8);
@@ -32,11 +32,10 @@ impl Report {
             let seconds = w.time.as_secs_f64();
             let rate = |n: u64| if seconds > 0.0 { json!(n as f64 / seconds / 1e9) } else { Value::Null };
             let args = json!({
-                "layer": w.layer, "type": w.layer_type, "shape": w.shape.dims(), "dtype": w.dtype.to_string(),
+                "phase": w.phase.name(), "layer": w.layer, "type": w.layer_type, "shape": w.shape.dims(), "dtype": w.dtype.to_string(),
                 "flops": w.flops, "bytes": w.bytes, "gflops": rate(w.flops), "gb_per_s": rate(w.bytes),
             });
-            let kind = if w.layer.is_some() { "layer" } else { "outside layers" };
-            put(span(OPERATIONS, &w.name, kind, w.start, w.time, args));
+            put(span(OPERATIONS, &w.name, w.phase.name(), w.start, w.time, args));
             put(json!({"ph": "C", "pid": 1, "name": "memory of tensors", "ts": us(w.start + w.time),
                        "args": {"bytes": w.memory}}));
         }
