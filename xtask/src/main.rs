@@ -5,6 +5,8 @@ mod check;
 mod layers;
 mod optable;
 mod rust_text;
+mod sanitize;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +17,8 @@ usage: cargo xtask COMMAND
   check              everything that must hold: format, clippy, layers, tests, table of operations, docs
   layers             who may import whom, unsafe, HashMap, printing, panics, length of files
   optable [--check]  write docs/ops.md from the results of the gradient tests, or compare it with them
+  sanitize [ARGS]    tests of kernels and buffers under the address sanitizer; ARGS go to cargo test
+  soak [--minutes N] training steps for N minutes (default 60): memory must not grow
   bench [OPTIONS]    Hadal against PyTorch, candle and burn; `bench --help` lists the options
 ";
 
@@ -27,6 +31,9 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(&root),
         ["optable"] => optable::run(&root, false),
         ["optable", "--check"] => optable::run(&root, true),
+        ["sanitize", rest @ ..] => sanitize::run(&root, rest),
+        ["soak"] => soak::run(&root, "60"),
+        ["soak", "--minutes", minutes] => soak::run(&root, minutes),
         ["bench", rest @ ..] => bench::run(&root, rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

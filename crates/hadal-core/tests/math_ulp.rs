@@ -136,6 +136,58 @@ fn measure() {
     }
 }
 
+/// Every f32 there is, one function after another, on all cores, with the bounds held:
+/// `cargo test --release -p hadal-core --test math_ulp -- --ignored --nocapture every_float`. Each takes one to
+/// three minutes of processor time. The functions are the same bits on every instruction set
+/// (`math_bits.rs`), so this holds for all of them.
+mod every_float {
+    use super::{cases, ulps};
+
+    fn check(name: &str) {
+        let cases = cases();
+        let c = cases.iter().find(|c| c.name == name).unwrap();
+        let parts = std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
+        let part = |i: u64| -> (f64, f32) {
+            let bits = (i << 32) / parts..((i + 1) << 32) / parts;
+            let errors = bits.map(|b| {
+                let x = f32::from_bits(b as u32);
+                (ulps((c.f)(x), (c.exact)(x as f64)), x)
+            });
+            errors.fold((0.0, 0.0), |worst, e| if e.0 > worst.0 { e } else { worst })
+        };
+        let worst = std::thread::scope(|s| {
+            let part = &part;
+            let all: Vec<_> = (0..parts).map(|i| s.spawn(move || part(i))).collect();
+            all.into_iter().map(|t| t.join().unwrap()).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
+        });
+        println!("{name:10} {:.3} ulp at {:e}, stated {}", worst.0, worst.1, c.bound);
+        assert!(worst.0 <= c.bound, "{name} is off by {:.3} ulp at {:e}", worst.0, worst.1);
+    }
+
+    macro_rules! every_float {
+        ($($name:ident)*) => {
+            $(
+                #[test]
+                #[ignore = "minutes"]
+                fn $name() {
+                    check(stringify!($name));
+                }
+            )*
+
+            #[test]
+            fn all_are_listed() {
+                let listed = [$(stringify!($name)),*];
+                assert_eq!(cases().iter().map(|c| c.name).collect::<Vec<_>>(), listed);
+            }
+        };
+    }
+
+    every_float! {
+        exp_ exp2_ expm1_ ln_ log2_ log10_ log1p_ sqrt_ rsqrt_ recip_ sigmoid_ softplus_ sin_ cos_ tan_ asin_ acos_
+        atan_ sinh_ cosh_ tanh_ asinh_ acosh_ atanh_ erf_ erfc_ erfinv_ lgamma_ digamma_
+    }
+}
+
 /// A reproducible stream of 64-bit numbers (splitmix64).
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
