@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 static HEAP: PeakAlloc = PeakAlloc;
 
 /// Cycles before memory is looked at.
-const WARM_UP: usize = 3;
+const WARM_UP: usize = 6;
 /// Cycles of the test.
-const CYCLES: usize = 8;
+const CYCLES: usize = 10;
 /// Bytes that the heap may have gained: queues of threads, buffers of the output.
 const SLACK: usize = 64 << 10;
 /// Bytes that the resident set of a long run may have gained from its first tenth to its end.
