@@ -16,7 +16,7 @@ pub struct Work {
     pub layer: Option<String>,
     /// Type of that layer.
     pub layer_type: Option<&'static str>,
-    /// What the last of them is there for.
+    /// What its kernel, or the last of them, is there for.
     pub phase: Phase,
     /// Shape of the last result.
     pub shape: Shape,
@@ -166,9 +166,9 @@ mod tests {
         // The gradient of the square runs behind the product, and y, which is held, is stored as well.
         let forward = "matmul+add+mul+mul";
         assert_eq!(names, [forward, "matmul"], "forward and the weight's gradient: {:?}", seen.work);
+        let phases: Vec<Phase> = products.iter().map(|w| w.phase).collect();
+        assert_eq!(phases, [Phase::Forward, Phase::Backward], "{:?}", seen.work);
         for (p, (more, stored)) in products.iter().zip([(3 * 4 * 5, 4 * 5), (0, 0)]) {
-            let phases: Vec<Phase> = products.iter().map(|w| w.phase).collect();
-            assert_eq!(phases, [Phase::Forward, Phase::Backward], "{:?}", seen.work);
             assert_eq!((p.layer.as_deref(), p.layer_type), (Some("head"), Some("Linear")));
             assert_eq!(p.flops, 2 * 4 * 3 * 5 + more);
             assert_eq!(p.bytes, 4 * (4 * 3 + 3 * 5 + 4 * 5 + stored));

@@ -33,7 +33,8 @@ const NARROW: &[usize] = &[0, 1, 2, 5, 6, 7];
 const LEGEND: &str = "\
 Times, calls, FLOPs and bytes are of one step, the mean of all. Names joined by + ran fused, as one pass over memory.
 forward, backward: what a program computes, and its gradients; each gradient counts for the module whose operation it
-differentiates. optimizer: clipping and updates of parameters. A pass that holds both counts as what its last operation is.
+differentiates. optimizer: clipping and updates of parameters. A pass that holds both counts as what its kernel
+is, or its last operation.
 bytes: each input read once, each result written once. ceiling: the share of what this machine can do, by the longer
 of arithmetic and traffic; traffic that fits into the second-level caches is held against those, all other against
 memory, so that more than 100 % is possible where third-level caches helped.
