@@ -309,7 +309,7 @@ fn one_order_of_sums<T: PackElement>(seed: u64, pairs: bool) {
         if limit_level(level) != level {
             continue;
         }
-        for _ in 0..30 {
+        for _ in 0..20 {
             let size = |rng: &mut Lcg| {
                 let top = rng.pick(&[4, 9, 20, 70, 300]);
                 rng.range(1, top)
@@ -390,8 +390,8 @@ fn within_the_bound<T: MatmulElement>(seed: u64, u_sum: f64, u_result: f64, leas
         if limit_level(level) != level {
             continue;
         }
-        for _ in 0..10 {
-            let (m, n) = (rng.range(1, 40), rng.range(1, 90));
+        for _ in 0..6 {
+            let (m, n) = (rng.range(1, 30), rng.range(1, 60));
             let k = rng.pick(&[1, 2, 63, 200, 1000, 3001]);
             let mut values = |len: usize| -> Vec<T> {
                 (0..len).map(|_| T::from_f64(rng.unit() * (2f64).powi(rng.range(0, 8) as i32 - 4))).collect()
