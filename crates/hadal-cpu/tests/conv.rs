@@ -211,7 +211,7 @@ impl<T: ConvElement> Case<T> {
         }
     }
     fn bounds(&self) -> Option<[f64; 2]> {
-        (self.map && !self.tails[0].scale.is_none()).then_some([-0.25, 0.5])
+        (self.map && self.tails[0].scale.is_some()).then_some([-0.25, 0.5])
     }
     fn run(&self) -> Results<T> {
         // What the arrays hold before must not matter.
