@@ -2,7 +2,7 @@
 
 use super::transformer::{Attention, FeedForward, Past};
 use hadal_nn::{Ctx, Embedding, Forward, Init, LayerNorm, Linear, Module};
-use hadal_tensor::Tensor;
+use hadal_tensor::{Tensor, checkpoint};
 
 /// Predicts the next of `vocab` tokens at each place.
 #[derive(Module)]
@@ -12,6 +12,8 @@ pub struct Gpt {
     blocks: Vec<Block>,
     norm: LayerNorm,
     head: Linear,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl Gpt {
@@ -23,7 +25,13 @@ impl Gpt {
             blocks: (0..layers).map(|_| Block::new(init, width, heads)).collect(),
             norm: LayerNorm::new(init, width),
             head: Linear::new(init, width, vocab).no_bias(),
+            recompute: false,
         }
+    }
+
+    /// Keeps nothing inside of blocks for the backward pass, which computes them again.
+    pub fn recompute(self) -> Gpt {
+        Gpt { recompute: true, ..self }
     }
 
     /// What [`decode`](Gpt::decode) begins with.
@@ -49,7 +57,10 @@ impl Forward for Gpt {
         let len = x.size(1); // [n, len]
         let places = Tensor::arange(0, len as i64, 1);
         let x = self.tokens.forward(x, cx) + self.positions.forward(&places, cx); // [n, len, width]
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, cx));
+        let x = self.blocks.iter().fold(x, |x, block| match self.recompute {
+            true => checkpoint(|| block.forward(&x, cx)),
+            false => block.forward(&x, cx),
+        });
         self.head.forward(&self.norm.forward(&x, cx), cx) // [n, len, vocab]
     }
 }

@@ -1,6 +1,7 @@
 //! The models that are measured, as a user writes them.
 
 pub mod bert;
+mod deep;
 mod gpt;
 mod mlp;
 mod mobilenet;
@@ -8,6 +9,7 @@ mod resnet;
 mod transformer;
 
 pub use bert::Bert;
+pub use deep::Deep;
 pub use gpt::Gpt;
 pub use mlp::Mlp;
 pub use mobilenet::MobileNetV2;

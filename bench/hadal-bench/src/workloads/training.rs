@@ -2,7 +2,7 @@
 
 use super::{Row, Workload};
 use crate::fill::{data, filled, index};
-use crate::models::{Gpt, Mlp, ResNet18};
+use crate::models::{Deep, Gpt, Mlp, ResNet18};
 use hadal_nn::{Backward, Ctx, Forward, GRU, Init, LSTM, Module, loss::cross_entropy};
 use hadal_optim::{AdamW, Optimizer, Sgd};
 use hadal_tensor::{Tensor, eval};
@@ -29,17 +29,31 @@ pub const ROWS: &[Row] = &[
         let flops = 3.0 * 16.0 * 2.0 * 1.814e9 * (96.0f64 / 224.0).powi(2);
         step(model, sgd(), data("x", [16, 3, 96, 96]), index("y", [16], 10)).flops(flops)
     }),
-    ("gpt_step", || {
-        let model = Gpt::new(&Init::new(0), 65, 256, 4, 256, 4);
-        let optimizer = Optimizer::new(AdamW::new(1e-4).weight_decay(0.01));
-        // 12 d² weights a layer, the head, and two products with (half of) 256 others.
-        let each = 4.0 * (12.0 * 256.0 * 256.0 + 256.0 * 256.0) + 65.0 * 256.0;
-        let (x, y) = (index("x", [8, 256], 65), index("y", [8, 256], 65));
-        step(model, optimizer, x, y).flops(3.0 * 2.0 * 2048.0 * each)
-    }),
+    ("gpt_step", || gpt(false)),
+    // The same with blocks that are computed again in the backward pass: memory for time.
+    ("gpt_step_checkpoint", || gpt(true)),
+    ("deep_step", || deep(None)),
+    ("deep_step_checkpoint", || deep(Some(5))),
     ("lstm_fwdbwd", || sequence(LSTM::new(&Init::new(0), 256, 256), 4)),
     ("gru_fwdbwd", || sequence(GRU::new(&Init::new(0), 256, 256), 3)),
 ];
+
+fn gpt(recompute: bool) -> Workload {
+    let model = Gpt::new(&Init::new(0), 65, 256, 4, 256, 4);
+    let model = if recompute { model.recompute() } else { model };
+    let optimizer = Optimizer::new(AdamW::new(1e-4).weight_decay(0.01));
+    // 12 d² weights a layer, the head, and two products with (half of) 256 others.
+    let each = 4.0 * (12.0 * 256.0 * 256.0 + 256.0 * 256.0) + 65.0 * 256.0;
+    let (x, y) = (index("x", [8, 256], 65), index("y", [8, 256], 65));
+    step(model, optimizer, x, y).flops(3.0 * 2.0 * 2048.0 * each)
+}
+
+/// 25 layers of 512, batch 2048.
+fn deep(region: Option<usize>) -> Workload {
+    let model = Deep::new(&Init::new(0), 512, 25, 10, region);
+    let flops = 3.0 * 2.0 * 2048.0 * 25.0 * 512.0 * 512.0;
+    step(model, sgd(), data("x", [2048, 512]), index("y", [2048], 10)).flops(flops)
+}
 
 fn sgd() -> Optimizer {
     Optimizer::new(Sgd::new(0.01))
