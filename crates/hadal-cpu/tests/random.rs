@@ -4,6 +4,7 @@ mod support;
 
 use hadal_core::ops::{Distribution, Op};
 use hadal_core::{DType, Shape};
+use hadal_cpu::simd::{Level, limit_level};
 use rand_philox::{Philox, philox4x32_10};
 use support::run;
 
@@ -48,6 +49,27 @@ fn normal_cdf(x: f64) -> f64 {
         })
         .sum();
     0.5 + sum * h / 3.0 / (2.0 * std::f64::consts::PI).sqrt()
+}
+
+#[test]
+fn every_instruction_set_draws_the_same_bits() {
+    let distributions =
+        [Distribution::Uniform(-1.0, 2.0), Distribution::Normal(0.5, 2.0), Distribution::Bernoulli(0.3)];
+    let lengths = [1, 3, 4, 15, 16, 17, 63, 64, 65, 1000, 5003];
+    let all = || -> Vec<Vec<u64>> {
+        let each = distributions.iter().flat_map(|d| {
+            lengths.map(|n| draw(*d, [7, n as u64], DType::F32, n).iter().map(|x| x.to_bits()).collect())
+        });
+        each.collect()
+    };
+    limit_level(Level::Portable);
+    let plain = all();
+    for level in [Level::Avx2, Level::Avx512] {
+        // Where the machine lacks it, the best it has.
+        let level = limit_level(level);
+        assert!(all() == plain, "{level:?} draws other numbers");
+    }
+    limit_level(Level::Avx512);
 }
 
 #[test]
