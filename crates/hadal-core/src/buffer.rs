@@ -2,20 +2,21 @@
 //!
 //! The first touch of fresh memory runs at a fifteenth of memory bandwidth on a typical machine, and
 //! allocators give large blocks back to the system at once. So freed blocks are kept by size class
-//! and handed out again; large ones are asked for as huge pages. Blocks are always initialised
+//! and handed out again; all but small ones lie on huge pages. Blocks are always initialised
 //! memory (zeroed when fresh, old contents when reused), so reading one is never undefined.
 
 use crate::DType;
-use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout as AllocLayout, handle_alloc_error};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use system::{heap_alloc, heap_free, system_alloc, system_free};
+
+mod system;
 
 /// Alignment of every buffer: a cache line and an AVX-512 vector.
 pub const ALIGN: usize = 64;
-/// From this size on, blocks come straight from the system as whole huge pages.
-const HUGE: usize = 2 << 20;
 /// Whether every buffer is an allocation of its own of just its length, for `cargo xtask sanitize`: in a
 /// larger block, or one that is used again, a sanitizer cannot see that memory is left or used too late.
 const EXACT: bool = cfg!(hadal_exact);
@@ -285,79 +286,6 @@ fn give(ptr: NonNull<u8>, cap: usize) {
     for (b, size) in victims {
         system_free(b.0, size);
     }
-}
-
-#[cfg(all(unix, not(miri)))]
-fn system_alloc(cap: usize) -> Option<NonNull<u8>> {
-    if cap < HUGE {
-        return heap_alloc(cap);
-    }
-    // Room to align the block to a huge page; what is cut off is given back.
-    let want = cap.checked_add(2 * HUGE)?;
-    // SAFETY: an anonymous private mapping has no preconditions; the result is checked. The parts
-    // unmapped lie inside the mapping just made and outside the block returned.
-    unsafe {
-        let p = libc::mmap(
-            std::ptr::null_mut(),
-            want,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        if p == libc::MAP_FAILED {
-            return None;
-        }
-        let start = p as usize;
-        let aligned = start.next_multiple_of(HUGE);
-        let end = aligned + round_to_page(cap);
-        if aligned > start {
-            libc::munmap(p, aligned - start);
-        }
-        if start + want > end {
-            libc::munmap(end as *mut libc::c_void, start + want - end);
-        }
-        #[cfg(target_os = "linux")]
-        libc::madvise(aligned as *mut libc::c_void, cap, libc::MADV_HUGEPAGE);
-        NonNull::new(aligned as *mut u8)
-    }
-}
-
-#[cfg(all(unix, not(miri)))]
-fn round_to_page(x: usize) -> usize {
-    // 64 KiB covers every page size in use; mapping lengths are rounded up by the kernel anyway.
-    x.next_multiple_of(64 << 10)
-}
-
-#[cfg(all(unix, not(miri)))]
-fn system_free(ptr: NonNull<u8>, cap: usize) {
-    if cap < HUGE {
-        return heap_free(ptr, cap);
-    }
-    // SAFETY: blocks of this size came from mmap in `system_alloc` with this rounded length.
-    unsafe {
-        libc::munmap(ptr.as_ptr().cast(), round_to_page(cap));
-    }
-}
-
-#[cfg(not(all(unix, not(miri))))]
-fn system_alloc(cap: usize) -> Option<NonNull<u8>> {
-    heap_alloc(cap)
-}
-#[cfg(not(all(unix, not(miri))))]
-fn system_free(ptr: NonNull<u8>, cap: usize) {
-    heap_free(ptr, cap)
-}
-
-fn heap_alloc(cap: usize) -> Option<NonNull<u8>> {
-    let layout = AllocLayout::from_size_align(cap, ALIGN).ok()?;
-    // SAFETY: the layout's size is never zero (classes start at 64 bytes).
-    NonNull::new(unsafe { alloc_zeroed(layout) })
-}
-
-fn heap_free(ptr: NonNull<u8>, cap: usize) {
-    // SAFETY: the block was allocated by `heap_alloc` with this size and alignment.
-    unsafe { dealloc(ptr.as_ptr(), AllocLayout::from_size_align_unchecked(cap, ALIGN)) }
 }
 
 /// Figures of the pool, in bytes.
