@@ -1,7 +1,7 @@
 //! The CPU as a device: which kernel runs which operation. Each file of kernels says so itself.
 
 use crate::args::internal;
-use crate::{attention, create, glue, index, movement, random, recurrent, reduce_arg, scan, sort};
+use crate::{attention, create, glue, index, movement, random, recurrent, reduce_arg, rows, scan, sort};
 use hadal_core::ops::{Arg, Backend, Op, Out, Packed, Prepared, Program};
 use hadal_core::{Result, Shape};
 use std::ops::ControlFlow;
@@ -50,6 +50,7 @@ fn run<'o>(op: &Op, inputs: &[Arg<'_>], out: Out<'o>) -> Ran<'o> {
     let out = random::run_op(op, inputs, out)?;
     let out = reduce_arg::run_op(op, inputs, out)?;
     let out = recurrent::run_op(op, inputs, out)?;
+    let out = rows::run_op(op, inputs, out)?;
     let out = scan::run_op(op, inputs, out)?;
     sort::run_op(op, inputs, out)
 }

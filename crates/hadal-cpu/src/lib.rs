@@ -6,6 +6,7 @@
 mod args;
 mod attention;
 mod backend;
+mod cache;
 mod chunks;
 mod create;
 mod glue;
@@ -16,6 +17,7 @@ mod philox;
 mod random;
 mod recurrent;
 mod reduce_arg;
+mod rows;
 mod scan;
 mod sort;
 mod strided;

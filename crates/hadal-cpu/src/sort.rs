@@ -3,6 +3,8 @@
 use crate::args::{around, dense, input, internal, output, temporary, want_dtype, want_shape};
 use crate::backend::Ran;
 use crate::chunks::{Shared, for_ranges, grain};
+use crate::program::isa::versions;
+use crate::simd::level;
 use hadal_core::half::{bf16, f16};
 use hadal_core::ops::{Arg, Op, Out};
 use hadal_core::{Buffer, DType, Result, Storage, dispatch_storage};
@@ -111,6 +113,14 @@ fn rows<T: Key>(
         };
         for row in range {
             let start = |n: usize| row / inner * n * inner + row % inner;
+            if inner == 1 && first <= n / FEW {
+                let row = &src[row * n..(row + 1) * n];
+                few::<T>(row, &mut work, first, descending, |k, i| {
+                    // SAFETY: place k < `first` of this row, which no other task has.
+                    unsafe { *out.at((start(first) + k) as isize) = i }
+                });
+                continue;
+            }
             let values = src[start(n)..].iter().step_by(inner).take(n).map(|v| v.key());
             sort::<T>(values, &mut work, first, descending, |k, i| {
                 // SAFETY: place k < `first` of this row, which no other task has.
@@ -121,28 +131,72 @@ fn rows<T: Key>(
     failed.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
 }
 
-/// Sorts keys with their positions, the `first` (at least 1) of them; ties are decided by position, so an unstable sort is stable.
+/// A key and its position as one number, whose order is that of the result; ties are decided by position,
+/// so an unstable sort is stable.
+trait Pair: Ord + Copy + bytemuck::Pod {
+    fn of(key: u64, position: usize) -> Self;
+    fn key(self) -> u64;
+    fn position(self) -> i64;
+}
+impl Pair for u64 {
+    fn of(key: u64, position: usize) -> u64 {
+        key << 32 | position as u64
+    }
+    fn key(self) -> u64 {
+        self >> 32
+    }
+    fn position(self) -> i64 {
+        (self & u32::MAX as u64) as i64
+    }
+}
+impl Pair for u128 {
+    fn of(key: u64, position: usize) -> u128 {
+        (key as u128) << 64 | position as u128
+    }
+    fn key(self) -> u64 {
+        (self >> 64) as u64
+    }
+    fn position(self) -> i64 {
+        self as u64 as i64
+    }
+}
+
+/// What keys are compared with, to sort the other way round.
+fn flip<T: Key>(descending: bool) -> u64 {
+    match (descending, T::NARROW) {
+        (false, _) => 0,
+        (true, true) => u32::MAX as u64,
+        (true, false) => u64::MAX,
+    }
+}
+
+/// Sorts keys with their positions, the `first` (at least 1) of them.
 fn sort<T: Key>(
     keys: impl Iterator<Item = u64>,
     work: &mut Buffer,
     first: usize,
     descending: bool,
+    put: impl FnMut(usize, i64),
+) {
+    let flip = flip::<T>(descending);
+    if T::NARROW {
+        sort_pairs::<u64>(keys, bytemuck::cast_slice_mut(work.bytes_mut()), first, flip, put);
+    } else {
+        sort_pairs::<u128>(keys, bytemuck::cast_slice_mut(work.bytes_mut()), first, flip, put);
+    }
+}
+
+fn sort_pairs<P: Pair>(
+    keys: impl Iterator<Item = u64>,
+    pairs: &mut [P],
+    first: usize,
+    flip: u64,
     mut put: impl FnMut(usize, i64),
 ) {
-    let flip = if descending { u64::MAX } else { 0 };
-    if T::NARROW {
-        let pairs = bytemuck::cast_slice_mut::<u8, u64>(work.bytes_mut());
-        for (i, (p, key)) in pairs.iter_mut().zip(keys).enumerate() {
-            *p = (key ^ flip) << 32 | i as u64;
-        }
-        leading(pairs, first).iter().enumerate().for_each(|(k, p)| put(k, (p & u32::MAX as u64) as i64));
-    } else {
-        let pairs = bytemuck::cast_slice_mut::<u8, u128>(work.bytes_mut());
-        for (i, (p, key)) in pairs.iter_mut().zip(keys).enumerate() {
-            *p = ((key ^ flip) as u128) << 64 | i as u128;
-        }
-        leading(pairs, first).iter().enumerate().for_each(|(k, p)| put(k, (p & u64::MAX as u128) as i64));
+    for (i, (p, key)) in pairs.iter_mut().zip(keys).enumerate() {
+        *p = P::of(key ^ flip, i);
     }
+    leading(pairs, first).iter().enumerate().for_each(|(k, p)| put(k, p.position()));
 }
 
 /// The `first` smallest, in order. No two are equal, so there is one answer.
@@ -154,3 +208,85 @@ fn leading<P: Ord>(pairs: &mut [P], first: usize) -> &[P] {
     chosen.sort_unstable();
     chosen
 }
+
+/// From so many elements for each one wanted on, most elements are only compared with the worst candidate.
+const FEW: usize = 16;
+/// Candidates that are collected before the best are chosen among them, for each one wanted.
+const CANDIDATES: usize = 4;
+/// Elements that are compared at once.
+const CHUNK: usize = 64;
+
+/// As [`sort`], where few of many are wanted.
+fn few<T: Key>(row: &[T], work: &mut Buffer, first: usize, descending: bool, put: impl FnMut(usize, i64)) {
+    let flip = flip::<T>(descending);
+    if T::NARROW {
+        few_pairs::<T, u64>(row, bytemuck::cast_slice_mut(work.bytes_mut()), first, flip, put);
+    } else {
+        few_pairs::<T, u128>(row, bytemuck::cast_slice_mut(work.bytes_mut()), first, flip, put);
+    }
+}
+
+fn few_pairs<T: Key, P: Pair>(
+    row: &[T],
+    pairs: &mut [P],
+    first: usize,
+    flip: u64,
+    mut put: impl FnMut(usize, i64),
+) {
+    let scan = pick_scan::<T>(level());
+    let room = (first * CANDIDATES).max(CHUNK);
+    // The first elements are candidates all; after that only what is better than the worst of the best so
+    // far. What is equal to that comes later, so it is not better.
+    let mut have = room.min(row.len());
+    for (i, (p, v)) in pairs[..have].iter_mut().zip(row).enumerate() {
+        *p = P::of(v.key() ^ flip, i);
+    }
+    let mut at = have;
+    while at < row.len() {
+        if have >= room {
+            pairs[..have].select_nth_unstable(first - 1);
+            have = first;
+        }
+        let limit = pairs[..have].iter().max().map_or(u64::MAX, |p| p.key());
+        // Until the candidates are full the limit stays as it is, which lets in a few too many.
+        while at < row.len() && have < room {
+            // SAFETY: the row's elements from `at` on.
+            at += unsafe { scan(row[at..].as_ptr(), row.len() - at, flip, limit) };
+            let chunk = &row[at..row.len().min(at + CHUNK)];
+            for (i, v) in chunk.iter().enumerate() {
+                let key = v.key() ^ flip;
+                if key < limit {
+                    pairs[have] = P::of(key, at + i);
+                    have += 1;
+                }
+            }
+            at += chunk.len();
+        }
+    }
+    leading(&mut pairs[..have], first).iter().enumerate().for_each(|(k, p)| put(k, p.position()));
+}
+
+/// Elements before the first chunk with a key below `limit`, of `n`.
+type ScanFn<T> = unsafe fn(*const T, usize, u64, u64) -> usize;
+
+/// # Safety
+/// `n` elements are valid.
+#[inline(always)]
+unsafe fn scan<T: Key>(row: *const T, n: usize, flip: u64, limit: u64) -> usize {
+    let mut at = 0;
+    while at + CHUNK <= n {
+        // SAFETY: the caller's promise.
+        let chunk = unsafe { &*row.add(at).cast::<[T; CHUNK]>() };
+        let mut any = 0;
+        for v in chunk {
+            any |= ((v.key() ^ flip) < limit) as u64;
+        }
+        if any != 0 {
+            return at;
+        }
+        at += CHUNK;
+    }
+    at
+}
+
+versions!(pick_scan, ScanFn<T>, scan, [T], [T: Key], (row: *const T, n: usize, flip: u64, limit: u64) -> usize);

@@ -4,6 +4,7 @@ mod support;
 
 use hadal_core::ops::Op;
 use hadal_core::{Buffer, DType, Layout, Shape};
+use hadal_cpu::simd::{self, Level};
 use std::cmp::Ordering;
 use support::{Rng, Tensor, each, run, run_buffer, small};
 
@@ -57,7 +58,7 @@ fn argsort_is_stable_in_both_directions() {
         assert!(run(&op, &[&x], DType::I64, &shape).unwrap() == want, "{op:?} {shape} {dtype}");
         // Asked for fewer, the first of them.
         let (n, inner) = (shape[axis], strides[axis] as usize);
-        for first in [0, 1, n / 3, n.saturating_sub(1)] {
+        for first in [0, 1, n / 40, n / 16, n / 3, n.saturating_sub(1)] {
             let mut fewer = shape.clone();
             fewer[axis] = first.min(n);
             let places = (0..want.len()).filter(|at| at / inner.max(1) % n.max(1) < first);
@@ -80,4 +81,33 @@ fn all_bits_of_wide_keys_count() {
     assert_eq!(got.as_slice::<i64>(), [0, 6, 3, 2, 4, 5, 1, 7]);
     let got = run_buffer(&Op::ArgSort { axis: 0, descending: true }, &[&x], DType::I64, &shape).unwrap();
     assert_eq!(got.as_slice::<i64>(), [1, 7, 5, 4, 2, 3, 6, 0]);
+}
+
+#[test]
+fn few_of_many_are_the_same_on_every_instruction_set() {
+    let mut rng = Rng(32);
+    for dtype in DType::ALL {
+        let shape = Shape::new(&[3, 3001]);
+        // Rising, so that candidates are replaced again and again; falling; and anything.
+        let values: Vec<f64> = (0..3 * 3001)
+            .map(|i| match i / 3001 {
+                0 => (i / 20) as f64,
+                1 => 200.0 - (i / 40) as f64,
+                _ => small(&mut rng, dtype),
+            })
+            .collect();
+        let x = Tensor::new(&shape, dtype, &values);
+        for descending in [false, true] {
+            let op = Op::ArgSort { axis: 1, descending };
+            let all = run(&op, &[&x], DType::I64, &shape).unwrap();
+            for first in [1, 7, 50, 187] {
+                let want: Vec<f64> = all.chunks(3001).flat_map(|row| row[..first].to_vec()).collect();
+                for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+                    simd::limit_level(level);
+                    let got = run(&op, &[&x], DType::I64, &Shape::new(&[3, first])).unwrap();
+                    assert!(got == want, "{op:?} {dtype} {first} {level:?}");
+                }
+            }
+        }
+    }
 }

@@ -5,12 +5,14 @@ mod geometry;
 mod pointwise;
 mod program;
 mod recurrence;
+mod rows;
 
 pub use attention::AttentionOp;
 pub use geometry::{ConvGeometry, PoolGeometry, Window};
 pub use pointwise::{BinaryOp, Kind, UnaryOp, int_floor_div, int_pow, int_remainder};
 pub use program::{Code, Instr, Output, Program, Reg};
 pub use recurrence::{Recurrence, RecurrentCell, RecurrentInputs};
+pub use rows::RowOp;
 
 use crate::{DType, Error, Scalar, Shape};
 use smallvec::SmallVec;
@@ -165,6 +167,19 @@ pub enum Op {
     /// The adjoint of [`Op::SumPool`].
     SumPoolGrad(Box<PoolGeometry>),
 
+    // Rows.
+    /// Inputs x `[.., n]`, then as far as they are there weight `[n]`, bias `[n]`; each row by itself.
+    Rows(RowOp),
+    /// The gradient of [`Op::Rows`]. Softmax: inputs its result and the cotangent, gives the gradient by x.
+    /// Norms: inputs x, the cotangent, perhaps the weight; gives the gradient by x or, with `parameters`, in
+    /// one dimension that and behind it, as far as there are such, those by weight and bias.
+    RowsGrad {
+        /** of which */
+        op: RowOp,
+        /** gradients by weight and bias too */
+        parameters: bool,
+    },
+
     // Attention. Shapes are described at [`AttentionOp`].
     /// Inputs queries, keys, values and perhaps a mask. The node is 1-d: the result in the order
     /// `[b, n, h, e]`, and behind it the logarithms of the scores' exponentials' sums, `[b, h, n]`, which
@@ -253,6 +268,8 @@ impl Op {
             Op::MaxPool(_) | Op::MaxPoolIndex(_) => "max_pool",
             Op::SumPool(_) => "avg_pool",
             Op::SumPoolGrad(_) => "avg_pool_grad",
+            Op::Rows(r) => r.name(),
+            Op::RowsGrad { op, .. } => op.grad_name(),
             Op::Attention(_) => "scaled_dot_product_attention",
             Op::AttentionGrad(_) => "scaled_dot_product_attention_grad",
             Op::AttentionMaskGrad(_) => "scaled_dot_product_attention_mask_grad",
@@ -281,6 +298,8 @@ impl Op {
             }
             // Each of the three reads two of the same three tensors and visits the same products.
             Op::Conv(g) | Op::ConvInputGrad(g) | Op::ConvWeightGrad(g) => g.flops(),
+            Op::Rows(r) => read.saturating_mul(r.flops()),
+            Op::RowsGrad { op, .. } => read.saturating_mul(op.grad_flops()),
             Op::Attention(a) => a.flops(inputs, 1, 1),
             Op::AttentionGrad(a) => a.flops(inputs, 3, 2),
             Op::AttentionMaskGrad(a) => a.flops(inputs, 1, 1),

@@ -26,7 +26,9 @@ pub(super) type CompoundKernel = unsafe fn(*mut u8, *const *const u8, usize, u32
 pub(super) const MAX_LEAVES: usize = 7;
 
 /// What formulas are written over: numbers, or [`Tree`]s of operations.
-trait Num: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
+pub(super) trait Num:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
     fn square(self) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
@@ -176,12 +178,12 @@ impl Num for Tree {
 }
 
 /// An expression of `N` leaves.
-trait Formula<const N: usize> {
+pub(super) trait Formula<const N: usize> {
     fn of<T: Num>(x: [T; N]) -> T;
 }
 
 /// Elements that are read before any is written: a vector register of f32.
-const WIDTH: usize = 16;
+pub(super) const WIDTH: usize = 16;
 
 #[inline(always)]
 unsafe fn body<T: Num, F: Formula<N>, const N: usize>(
@@ -212,7 +214,7 @@ macro_rules! compounds {
     ($($(#[doc = $doc:literal])+ $name:ident($($x:ident),+) = $e:expr;)*) => {
         $(
             $(#[doc = $doc])+
-            struct $name;
+            pub(super) struct $name;
             impl Formula<{ [$(stringify!($x)),+].len() }> for $name {
                 #[inline(always)]
                 fn of<T: Num>([$($x),+]: [T; { [$(stringify!($x)),+].len() }]) -> T {
@@ -220,6 +222,8 @@ macro_rules! compounds {
                 }
             }
             impl $name {
+                /// By which a compound found is known.
+                pub(super) const NAME: &'static str = stringify!($name);
                 const LEAVES: usize = [$(stringify!($x)),+].len();
                 #[inline(always)]
                 unsafe fn run<T: Num>(d: *mut u8, sources: *const *const u8, n: usize, whole: u32) {
@@ -238,6 +242,7 @@ macro_rules! compounds {
                         pick::<T>(isa)
                     }
                     Pattern {
+                        name: $name::NAME,
                         tree: $name::of(std::array::from_fn(Tree::Leaf)),
                         leaves: $name::LEAVES,
                         f32: run::<f32>,
@@ -260,6 +265,7 @@ macro_rules! compounds {
 }
 
 struct Pattern {
+    name: &'static str,
     tree: Tree,
     leaves: usize,
     f32: fn(Level) -> CompoundKernel,
@@ -327,6 +333,8 @@ compounds! {
 
 /// A pattern found: the instruction that is its root, and what stands at the leaves.
 pub(super) struct Compound {
+    /// The formula's name.
+    pub name: &'static str,
     pub kernel: CompoundKernel,
     pub leaves: SmallVec<[Reg; MAX_LEAVES]>,
 }
@@ -358,7 +366,7 @@ pub(super) fn find(level: Level, program: &Program, root: &[Reg], used: &mut [bo
                 m.inner.iter().for_each(|&r| used[r as usize] = false);
                 let kernel = if dtype == DType::F32 { (p.f32)(level) } else { (p.f64)(level) };
                 let leaves = m.leaves[..p.leaves].iter().flatten().copied().collect();
-                found.push((i as Reg, Compound { kernel, leaves }));
+                found.push((i as Reg, Compound { name: p.name, kernel, leaves }));
                 break;
             }
         }

@@ -2,6 +2,7 @@
 
 use super::blocks::{BLOCK, PAD};
 use super::compound::MAX_LEAVES;
+use super::joint;
 use super::load::{At, Kind};
 use super::plan::{Constant, Plan, Step};
 use hadal_core::smallvec::SmallVec;
@@ -60,9 +61,8 @@ impl Ahead {
     fn step(&mut self) {
         let Some((at, left)) = self.runs.get_mut(self.current) else { return };
         let n = self.lines.min(*left);
-        #[cfg(target_arch = "x86_64")]
         for i in 0..n {
-            super::x86::prefetch(at.wrapping_add(i * 64));
+            crate::cache::ahead(at.wrapping_add(i * 64));
         }
         *at = at.wrapping_add(n * 64);
         *left -= n;
@@ -202,6 +202,18 @@ impl<'p> Worker<'p> {
                     unsafe { (compound.kernel)(self.regs[dst as usize], sources.as_ptr(), padded, whole) };
                     self.ahead.step();
                 }
+                Step::Joint { joint, whole } => {
+                    let joint = &plan.joints[joint as usize];
+                    let whole = whole & !self.short(&joint.leaves);
+                    let mut sources = [std::ptr::null::<u8>(); joint::MAX_LEAVES];
+                    for (s, &r) in sources.iter_mut().zip(&joint.leaves) {
+                        *s = self.regs[r as usize];
+                    }
+                    let dsts = joint.dsts.map(|r| self.regs[r as usize]);
+                    // SAFETY: as for `Compound`; there is a destination for each result.
+                    unsafe { (joint.kernel)(dsts.as_ptr(), sources.as_ptr(), padded, whole) };
+                    self.ahead.step();
+                }
                 Step::Store { reg, sink } => {
                     // SAFETY: the sink holds the whole space; stores to memory that is an input
                     // come after all reads of this block.
@@ -218,6 +230,19 @@ impl<'p> Worker<'p> {
                 // SAFETY: as above; the register is in its place in scratch.
                 unsafe { s.store(self.memory.outputs[s.output], p, n, self.regs[s.reg as usize]) };
             }
+        }
+    }
+
+    /// Elements `p..p + n` of a register that is loaded, where they lie, if they are one run there.
+    pub(super) fn lent(&self, reg: u16, p: usize, n: usize) -> Option<*const u8> {
+        let operand = self.plan.steps.iter().find_map(|s| match *s {
+            Step::Load { operand, reg: r } if r == reg => Some(operand as usize),
+            _ => None,
+        })?;
+        let (op, at) = (&self.plan.operands[operand], self.memory.operands[operand]);
+        match op.kind {
+            Kind::Walk => op.lend(at, p, n, n, self.place(reg), self.plan.sizes[reg as usize]),
+            _ => None,
         }
     }
 
@@ -242,9 +267,8 @@ impl<'p> Worker<'p> {
 
     /// To be called after the last block of a task: what was stored becomes visible to others.
     pub(super) fn done(self) {
-        #[cfg(target_arch = "x86_64")]
         if self.plan.streams {
-            super::x86::fence();
+            crate::cache::fence();
         }
     }
 }

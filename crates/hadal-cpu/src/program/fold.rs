@@ -17,6 +17,12 @@ pub(super) type FoldFn = unsafe fn(*mut u8, *const u8, usize, usize);
 /// Independent sums of a row, enough to hide the latency of an addition.
 const LANES: usize = 32;
 
+/// `f(lanes, sources, _, len)`: as [`Folds::columns`], for [`TOGETHER`] rows one after the other.
+pub(super) type RowsFn = unsafe fn(*mut u8, *const *const u8, usize, usize);
+
+/// Rows that are added to column lanes in one go, so that lanes are read and written once for all of them.
+pub(super) const TOGETHER: usize = 4;
+
 /// Rows that are added to column lanes before these are added to accumulators.
 pub(super) const DEPTH: usize = 16;
 
@@ -29,6 +35,8 @@ pub(super) struct Folds {
     pub begin: FoldFn,
     /// Adds `len` elements to as many lanes, of 8 bytes or fewer each.
     pub columns: FoldFn,
+    /// The same for several rows.
+    pub several: RowsFn,
     /// Adds `len` lanes to as many accumulators and begins the lanes anew.
     pub flush: FoldFn,
     /// Adds `len` accumulators to as many accumulators.
@@ -117,6 +125,22 @@ unsafe fn body_columns<T: Copy, F: Fold<T>>(lanes: *mut u8, src: *const u8, _: u
 }
 
 #[inline(always)]
+unsafe fn body_several<T: Copy, F: Fold<T>>(lanes: *mut u8, sources: *const *const u8, _: usize, len: usize) {
+    // SAFETY: the caller promises as many sources, `len` lanes, and `len` elements of each source.
+    let (lanes, sources) = unsafe {
+        let sources: [*const u8; TOGETHER] = sources.cast::<[*const u8; TOGETHER]>().read();
+        (
+            std::slice::from_raw_parts_mut(lanes.cast::<F::Lane>(), len),
+            sources.map(|s| std::slice::from_raw_parts(s.cast::<T>(), len)),
+        )
+    };
+    let [a, b, c, d] = sources;
+    for ((((l, &a), &b), &c), &d) in lanes.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        *l = F::merge(F::merge(F::merge(F::merge(*l, F::lane(a)), F::lane(b)), F::lane(c)), F::lane(d));
+    }
+}
+
+#[inline(always)]
 unsafe fn body_flush<T: Copy, F: Fold<T>>(acc: *mut u8, lanes: *const u8, _: usize, len: usize) {
     // SAFETY: the caller promises `len` accumulators and lanes, both for writing.
     let (acc, lanes) = unsafe {
@@ -149,6 +173,8 @@ versions!(pick_rows, FoldFn, body_rows, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
 versions!(pick_columns, FoldFn, body_columns, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
+versions!(pick_several, RowsFn, body_several, [T, F], [T: Copy, F: Fold<T>],
+    (lanes: *mut u8, sources: *const *const u8, unused: usize, len: usize));
 versions!(pick_begin, FoldFn, body_begin, [T, F], [T: Copy, F: Fold<T>],
     (acc: *mut u8, src: *const u8, rows: usize, len: usize));
 versions!(pick_flush, FoldFn, body_flush, [T, F], [T: Copy, F: Fold<T>],
@@ -243,6 +269,7 @@ where
         rows: pick_rows::<T, F>(level),
         begin: pick_begin::<T, F>(level),
         columns: pick_columns::<T, F>(level),
+        several: pick_several::<T, F>(level),
         flush: pick_flush::<T, F>(level),
         join: pick_join::<T, F>(level),
         lane: size_of::<F::Lane>(),

@@ -6,21 +6,21 @@
 /// Defines `fn $pick::<generics>(isa) -> $ty`, which compiles the `#[inline(always)]` function
 /// `$body` once for each level and returns the one asked for.
 macro_rules! versions {
-    ($pick:ident, $ty:ty, $body:ident, [$($g:ident),*], [$($bound:tt)*], ($($arg:ident: $at:ty),*)) => {
+    ($pick:ident, $ty:ty, $body:ident, [$($g:ident),*], [$($bound:tt)*], ($($arg:ident: $at:ty),*) $(-> $out:ty)?) => {
         fn $pick<$($g),*>(isa: $crate::simd::Level) -> $ty where $($bound)* {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,avx2,f16c")]
-            unsafe fn v4<$($g),*>($($arg: $at),*) where $($bound)* {
+            unsafe fn v4<$($g),*>($($arg: $at),*) $(-> $out)? where $($bound)* {
                 // SAFETY: the caller's promise is the body's.
                 unsafe { $body::<$($g),*>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "fma,avx2,f16c")]
-            unsafe fn v3<$($g),*>($($arg: $at),*) where $($bound)* {
+            unsafe fn v3<$($g),*>($($arg: $at),*) $(-> $out)? where $($bound)* {
                 // SAFETY: the caller's promise is the body's.
                 unsafe { $body::<$($g),*>($($arg),*) }
             }
-            unsafe fn base<$($g),*>($($arg: $at),*) where $($bound)* {
+            unsafe fn base<$($g),*>($($arg: $at),*) $(-> $out)? where $($bound)* {
                 // SAFETY: the caller's promise is the body's.
                 unsafe { $body::<$($g),*>($($arg),*) }
             }
@@ -34,4 +34,4 @@ macro_rules! versions {
         }
     };
 }
-pub(super) use versions;
+pub(crate) use versions;

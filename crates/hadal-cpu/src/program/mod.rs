@@ -13,6 +13,7 @@
 //! | `load`, `convert` | any layout and dtype into a block, and back |
 //! | `blocks` | the tables' formulas as vector loops, for every instruction set |
 //! | `compound` | several instructions as one block function |
+//! | `joint` | an optimizer's compounds in one loop |
 //! | `exec` | steps on blocks |
 //! | `pieces`, `steps` | the program as the epilogue of a kernel: any one, the simplest ones |
 //! | `space`, `fold`, `reduce` | reductions |
@@ -27,7 +28,8 @@ mod compound;
 mod convert;
 mod exec;
 mod fold;
-mod isa;
+pub(crate) mod isa;
+mod joint;
 mod load;
 mod pieces;
 mod plan;

@@ -4,6 +4,7 @@
 use super::blocks::{BLOCK, Kernel, PAD, binary, cast_kernel, round_kernel, select_kernel, unary};
 use super::compound::{self, Compound};
 use super::convert::{CopyFn, store_copy, stream_copy};
+use super::joint::{self, Joint};
 use super::load::{Kind, Operand};
 use crate::simd::Level;
 use hadal_core::ops::{Code, Program, Reg};
@@ -27,6 +28,8 @@ pub(super) enum Step {
     Run { kernel: Kernel, dst: Reg, a: Reg, b: Reg, c: Reg, whole: u32 },
     /// Run a compound, by its number in the plan.
     Compound { compound: u16, dst: Reg, whole: u32 },
+    /// Run compounds together, by their number in the plan.
+    Joint { joint: u16, whole: u32 },
     /// Copy a register to elementwise output number `sink` of the plan.
     Store { reg: Reg, sink: u16 },
 }
@@ -71,6 +74,7 @@ pub(super) struct Plan {
     pub steps: SmallVec<[Step; 16]>,
     /// Block functions of several instructions, with their sources.
     pub compounds: SmallVec<[Compound; 2]>,
+    pub joints: Vec<Joint>,
     pub operands: SmallVec<[Operand; 4]>,
     /// Operands that are filled once per task, with their registers.
     pub prepared: SmallVec<[(u16, Reg); 4]>,
@@ -149,6 +153,7 @@ pub(super) fn build(level: Level, program: &Program, inputs: &[Given]) -> Option
         plan: Plan {
             steps: SmallVec::new(),
             compounds: SmallVec::new(),
+            joints: Vec::new(),
             operands: SmallVec::new(),
             prepared: SmallVec::new(),
             constants: SmallVec::new(),
@@ -168,10 +173,11 @@ pub(super) fn build(level: Level, program: &Program, inputs: &[Given]) -> Option
     };
     b.find_aliases();
     let (mut used, valued) = b.find_uses();
-    let mut compounds = Vec::new();
+    let (mut compounds, mut joints) = (Vec::new(), Vec::new());
     if numel >= COMPOUNDS {
         compounds = compound::find(level, program, &b.root, &mut used);
-        b.find_last_readers(&used, &compounds);
+        joints = joint::join(level, program, &b.root, &mut used, &mut compounds);
+        b.find_last_readers(&used, &compounds, &joints);
     }
     b.add_sinks(inputs);
     // Inputs become operands only where used.
@@ -202,6 +208,8 @@ pub(super) fn build(level: Level, program: &Program, inputs: &[Given]) -> Option
             b.place_for_good(reg, b.plan.filled(reg));
         } else if let Some((_, compound)) = compounds.pop_if(|c| c.0 == reg) {
             b.compute_at_once(reg, compound, &operand_of);
+        } else if let Some(at) = joints.iter().position(|j| j.dsts[0] == reg) {
+            b.compute_jointly(joints.swap_remove(at), &operand_of);
         } else if !matches!(instr.code, Code::Load(_)) {
             b.compute(reg, &operand_of, valued[i])?;
         }
@@ -253,13 +261,16 @@ impl Builder<'_> {
         (used, valued)
     }
 
-    fn find_last_readers(&mut self, used: &[bool], compounds: &[(Reg, Compound)]) {
+    fn find_last_readers(&mut self, used: &[bool], compounds: &[(Reg, Compound)], joints: &[Joint]) {
         self.last_reader = SmallVec::from_elem(0, used.len());
         for i in (0..used.len()).filter(|&i| used[i] && self.root[i] as usize == i) {
             let mut read = |r: Reg| self.last_reader[self.root[r as usize] as usize] = i as u32;
-            match compounds.iter().find(|c| c.0 as usize == i) {
-                Some((_, c)) => c.leaves.iter().copied().for_each(&mut read),
-                None => for_operands(&self.program.instrs[i].code, read),
+            if let Some((_, c)) = compounds.iter().find(|c| c.0 as usize == i) {
+                c.leaves.iter().copied().for_each(&mut read);
+            } else if let Some(j) = joints.iter().find(|j| j.dsts[0] as usize == i) {
+                j.leaves.iter().copied().for_each(&mut read);
+            } else {
+                for_operands(&self.program.instrs[i].code, read);
             }
         }
         for &r in &self.plan.out_regs {
@@ -350,6 +361,10 @@ impl Builder<'_> {
                 touch(*dst);
                 self.plan.compounds[*compound as usize].leaves.iter().copied().for_each(touch);
             }
+            Step::Joint { joint, .. } => {
+                let joint = &self.plan.joints[*joint as usize];
+                joint.dsts.iter().chain(&joint.leaves).copied().for_each(touch);
+            }
         }
         self.plan.steps.push(step);
     }
@@ -418,20 +433,36 @@ impl Builder<'_> {
         self.plan.compounds.push(compound);
         let compound = self.plan.compounds.len() as u16 - 1;
         self.push(Step::Compound { compound, dst: reg, whole });
-        self.overwrite(reg, operand_of);
+        self.overwrite(reg, reg, operand_of);
         self.store_early(reg);
     }
 
-    /// Lets a compound write right over the input that its result replaces, if nothing reads that
-    /// input afterwards.
-    fn overwrite(&mut self, reg: Reg, operand_of: &[u16]) {
+    /// Compounds together, as the last of them would run.
+    fn compute_jointly(&mut self, joint: Joint, operand_of: &[u16]) {
+        let mut whole = 0;
+        for (k, &r) in joint.leaves.iter().enumerate() {
+            self.ensure(r, operand_of);
+            whole |= (!self.plan.short[r as usize] as u32) << k;
+        }
+        let dsts = joint.dsts;
+        dsts.iter().for_each(|&r| self.loaded[r as usize] = true);
+        self.plan.computes = true;
+        self.plan.joints.push(joint);
+        self.push(Step::Joint { joint: self.plan.joints.len() as u16 - 1, whole });
+        dsts.iter().for_each(|&r| self.overwrite(r, dsts[0], operand_of));
+        dsts.iter().for_each(|&r| self.store_early(r));
+    }
+
+    /// Lets a compound that runs as instruction `at` write right over the input that its result `reg`
+    /// replaces, if nothing reads that input afterwards.
+    fn overwrite(&mut self, reg: Reg, at: Reg, operand_of: &[u16]) {
         let sink = |s: &Sink| s.reg == reg && s.size == self.plan.sizes[reg as usize] as usize;
         let overwriting = |s: &Sink| sink(s) && self.overwrites(s.output);
         let Some(k) = self.plan.sinks.iter().position(overwriting) else { return };
         let output = self.plan.sinks[k].output;
         let read_later = self.program.instrs.iter().enumerate().any(|(i, instr)| {
             matches!(instr.code, Code::Load(_))
-                && self.last_reader[i] > reg as u32
+                && self.last_reader[i] > at as u32
                 && self.plan.operands.get(operand_of[i] as usize).is_some_and(|o| o.is_in_place_of(output))
         });
         if !read_later && !self.plan.sinks.iter().any(|s| s.reg == reg && s.direct) {
@@ -483,7 +514,7 @@ impl Builder<'_> {
         for step in &self.plan.steps {
             match *step {
                 Step::Load { reg, .. } => lines += BLOCK * self.plan.sizes[reg as usize] as usize / ALIGN,
-                Step::Run { .. } | Step::Compound { .. } => runs += 1,
+                Step::Run { .. } | Step::Compound { .. } | Step::Joint { .. } => runs += 1,
                 Step::Store { .. } => {}
             }
         }
@@ -515,16 +546,21 @@ impl Builder<'_> {
                     touch(dst);
                     self.plan.compounds[compound as usize].leaves.iter().copied().for_each(touch);
                 }
+                Step::Joint { joint, .. } => {
+                    let joint = &self.plan.joints[joint as usize];
+                    joint.dsts.iter().chain(&joint.leaves).copied().for_each(touch);
+                }
             }
-            // The first is the one defined here, if any is.
-            let reg = touched[0] as usize;
-            if self.plan.places[reg] == NOWHERE {
-                let size = self.plan.sizes[reg];
-                self.plan.places[reg] = free[class(size)].pop().unwrap_or_else(|| {
-                    let place = self.plan.scratch as u32;
-                    self.plan.scratch += BLOCK * size as usize;
-                    place
-                });
+            // Those without a place are defined here.
+            for reg in touched.iter().map(|&r| r as usize) {
+                if self.plan.places[reg] == NOWHERE {
+                    let size = self.plan.sizes[reg];
+                    self.plan.places[reg] = free[class(size)].pop().unwrap_or_else(|| {
+                        let place = self.plan.scratch as u32;
+                        self.plan.scratch += BLOCK * size as usize;
+                        place
+                    });
+                }
             }
             for r in touched {
                 let r = r as usize;

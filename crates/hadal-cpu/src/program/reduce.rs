@@ -2,9 +2,9 @@
 
 use super::blocks::BLOCK;
 use super::exec::{Memory, Registers, Worker};
-use super::fold::{DEPTH, Folds, folds};
+use super::fold::{DEPTH, Folds, TOGETHER, folds};
 use super::parallel;
-use super::plan::Plan;
+use super::plan::{Plan, Step};
 use super::space::{Space, share};
 use crate::args::temporary;
 use crate::scratch::Scratch;
@@ -156,6 +156,11 @@ unsafe fn tiles(
     let lanes = sums.wrapping_add(width * count);
     let columns = !space.row_reduced;
     let mut regs = Registers::new();
+    // Nothing but inputs to add up, row by row.
+    let plain = columns
+        && space.rows == 1
+        && plan.sinks.is_empty()
+        && plan.steps.iter().all(|s| matches!(s, Step::Load { .. }));
     // SAFETY: the scratch is as large as the plan asks for, and aligned.
     let mut worker = unsafe { Worker::new(plan, memory, registers.slice().as_mut_ptr().cast(), &mut regs) };
     let parts = share(space.all_parts, space.splits, split);
@@ -181,22 +186,31 @@ unsafe fn tiles(
         let base = space.base(false, plane);
         let (mut outer, mut part) = (parts.start / space.parts, parts.start % space.parts);
         let mut at = base + space.base(true, outer);
-        for _ in parts.clone() {
+        let mut left = parts.len();
+        while left > 0 {
+            let together = plain && TOGETHER <= left.min(space.parts - part).min(DEPTH - waiting);
             // SAFETY: the tile and part are inside the space; there are `width` accumulators or lanes
             // for each reducer.
-            unsafe {
-                if columns {
+            let taken = unsafe {
+                if together && several_columns(space, &worker, reducers, at, part, k0..k1, lanes) {
+                    TOGETHER
+                } else if columns {
                     part_of_columns(space, &mut worker, reducers, at, part, k0..k1, lanes);
-                    waiting += 1;
+                    1
                 } else {
                     part_of_rows(space, &mut worker, reducers, at, part, k0..k1, sums);
+                    1
                 }
+            };
+            if columns {
+                waiting += taken;
             }
             if waiting == DEPTH {
                 flush();
                 waiting = 0;
             }
-            part += 1;
+            left -= taken;
+            part += taken;
             if part == space.parts {
                 part = 0;
                 outer += 1;
@@ -302,4 +316,37 @@ unsafe fn part_of_columns(
             }
         }
     }
+}
+
+/// The columns `kept` of [`TOGETHER`] parts of one row each, each into its lane, in the order and so with
+/// the bits of one after the other. False, and nothing done, where an input's rows are not runs of memory.
+///
+/// # Safety
+/// As for [`tiles`]; there are as many parts, and the program only loads.
+unsafe fn several_columns(
+    space: &Space,
+    worker: &Worker<'_>,
+    reducers: &[Reducer],
+    at: usize,
+    part: usize,
+    kept: std::ops::Range<usize>,
+    lanes: *mut u64,
+) -> bool {
+    let n = kept.len();
+    let mut rows: SmallVec<[[*const u8; TOGETHER]; 2]> = SmallVec::new();
+    for r in reducers {
+        let mut of = [std::ptr::null(); TOGETHER];
+        for (k, row) in of.iter_mut().enumerate() {
+            match worker.lent(r.reg, at + (part + k) * space.row + kept.start, n) {
+                Some(p) => *row = p,
+                None => return false,
+            }
+        }
+        rows.push(of);
+    }
+    for (i, (r, of)) in reducers.iter().zip(&rows).enumerate() {
+        // SAFETY: `n` lanes of this reducer, and as many elements of each row.
+        unsafe { (r.folds.several)(lanes.add(i * space.width).cast(), of.as_ptr(), 1, n) }
+    }
+    true
 }

@@ -73,16 +73,3 @@ pub(super) unsafe fn stream<const SIZE: usize>(dst: *mut u8, src: *const u8, n: 
         }
     }
 }
-
-/// Asks for a cache line that will be read soon. Any address is allowed.
-#[inline(always)]
-pub(super) fn prefetch(at: *const u8) {
-    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-}
-
-/// Makes streamed stores visible to other threads in order.
-pub(super) fn fence() {
-    // SAFETY: SSE is part of x86-64.
-    unsafe { _mm_sfence() }
-}

@@ -34,6 +34,8 @@ pub(super) fn vjp(y: &Tensor, x: &Inputs, g: &Tensor, needs: &[bool]) -> Grads {
         Op::MaxPool(geo) => smallvec![Some(pool::max_pool_vjp(geo, &x[0], g))],
         Op::SumPool(geo) => smallvec![Some(pool::sum_pool_vjp(geo, g))],
         Op::SumPoolGrad(geo) => smallvec![Some(pool::sum_pool_grad_vjp(geo, g))],
+        Op::Rows(op) => rows::vjp(*op, x, y, g, needs),
+        Op::RowsGrad { op, .. } => rows::grad_vjp(*op, x, y, g, needs),
         Op::Attention(op) => attention::vjp(*op, x, y, g, needs),
         Op::AttentionGrad(op) => attention::grad_vjp(*op, x, g, needs),
         Op::AttentionMaskGrad(op) => attention::mask_grad_vjp(*op, x, g, needs),

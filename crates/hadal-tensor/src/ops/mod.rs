@@ -14,6 +14,7 @@ pub(crate) mod pointwise;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
+pub(crate) mod rows;
 pub(crate) mod select;
 pub(crate) mod sort;
 pub(crate) mod view;

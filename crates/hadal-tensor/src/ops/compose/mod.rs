@@ -7,7 +7,7 @@
 
 mod activation;
 pub(crate) mod attention;
-mod normalize;
+pub(crate) mod normalize;
 mod numeric;
 pub(crate) mod recurrent;
 mod softmax;

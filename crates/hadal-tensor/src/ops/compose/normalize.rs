@@ -3,7 +3,7 @@
 use super::{fail, first_bad, in_float, in_float_all};
 use crate::Tensor;
 use crate::operand::{Dims, Operand, resolve_dim, resolve_dims};
-use crate::ops::pointwise;
+use crate::ops::{pointwise, rows};
 use hadal_core::ErrorKind;
 
 /// `f` where `x` is not 0, and 0 where it is, without the infinite slope there.
@@ -109,7 +109,7 @@ impl Tensor {
             Ok(a) => a,
             Err(bad) => return bad,
         };
-        in_float(self, |x| scaled(standardized(x, &axes, eps), weight, bias))
+        in_float(self, |x| normed(x, &axes, true, eps, weight, bias))
     }
 
     /// `x / √(mean(x²) + eps) · weight` over the last dimensions, whose sizes are `normalized`
@@ -123,10 +123,7 @@ impl Tensor {
             Ok(a) => a,
             Err(bad) => return bad,
         };
-        in_float(self, |x| {
-            let scale = (x.square().mean_keepdim(&axes) + eps).rsqrt();
-            scaled(x * scale, weight, None)
-        })
+        in_float(self, |x| normed(x, &axes, false, eps, weight, None))
     }
 
     /// Group normalisation (Wu 2018, arXiv:1803.08494) of `[n, c, ..]`: mean 0 and variance 1 within
@@ -162,7 +159,8 @@ impl Tensor {
         channels[1] = c;
         in_float(self, |x| {
             let spatial: usize = x.dims()[2..].iter().product();
-            let y = standardized(&x.reshape([n, groups, c / groups * spatial]), &[2], eps).reshape(x.shape());
+            let y = normed(&x.reshape([n, groups, c / groups * spatial]), &[2], true, eps, None, None)
+                .reshape(x.shape());
             let wide = |t: &Tensor| t.reshape(&channels);
             scaled(y, weight.map(wide).as_ref(), bias.map(wide).as_ref())
         })
@@ -234,11 +232,41 @@ impl Tensor {
     }
 }
 
-/// Mean 0 and variance 1 over the axes.
-fn standardized(x: &Tensor, axes: &[usize], eps: f64) -> Tensor {
-    let d = x - x.mean_keepdim(axes);
-    let scale = (d.square().mean_keepdim(axes) + eps).rsqrt();
-    d * scale
+/// Mean 0, if `centred`, and mean square 1 over the last axes, then weight and bias of their sizes.
+fn normed(
+    x: &Tensor,
+    axes: &[usize],
+    centred: bool,
+    eps: f64,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Tensor {
+    let n: usize = x.dims()[x.rank() - axes.len()..].iter().product();
+    let flat = |t: &Tensor| t.cast_like(x).reshape([n]);
+    let (weight, bias) = (weight.map(flat), bias.map(flat));
+    let rows = match axes.len() {
+        1 => x.clone(),
+        k => x.reshape(x.dims()[..x.rank() - k].iter().copied().chain([n]).collect::<Vec<_>>()),
+    };
+    let y = match rows::takes(&rows, -1) {
+        true => rows::norm(&rows, centred, eps, weight.as_ref(), bias.as_ref()),
+        false => norm(&rows, centred, eps, weight.as_ref(), bias.as_ref()),
+    };
+    if axes.len() == 1 { y } else { y.reshape(x.shape()) }
+}
+
+/// The norm of rows as a composition: the reference of the kernel, what is differentiated a second time,
+/// and what computes the rows that the kernel does not take.
+pub(crate) fn norm(
+    x: &Tensor,
+    centred: bool,
+    eps: f64,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Tensor {
+    let d = if centred { x - x.mean_keepdim(-1) } else { x.clone() };
+    let scale = (d.square().mean_keepdim(-1) + eps).rsqrt();
+    scaled(d * scale, weight, bias)
 }
 
 /// `x · weight + bias` in the dtype of `x`.

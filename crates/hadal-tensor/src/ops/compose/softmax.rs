@@ -2,7 +2,21 @@
 
 use super::in_float;
 use crate::operand::resolve_dims;
+use crate::ops::rows;
 use crate::{Tensor, no_grad};
+
+/// The composition: the reference of the kernel, and what computes the dimensions that it does not take.
+fn softmax(x: &Tensor, dim: isize) -> Tensor {
+    let e = x.shifted(dim).exp();
+    // One division for each sum: a division costs several products.
+    &e * e.sum_keepdim(dim).reciprocal()
+}
+
+/// As [`softmax`].
+fn log_softmax(x: &Tensor, dim: isize) -> Tensor {
+    let d = x.shifted(dim);
+    &d - d.exp().sum_keepdim(dim).log()
+}
 
 impl Tensor {
     /// `eˣ / Σ eˣ` along `dim`, shifted by the largest element so that nothing overflows.
@@ -14,28 +28,27 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Tensor {
-        self.along("softmax", dim, |x| {
-            let e = x.shifted(dim).exp();
-            // One division for each sum: a division costs several products.
-            &e * e.sum_keepdim(dim).reciprocal()
+        self.along("softmax", dim, |x| match rows::takes(x, dim) {
+            true => rows::softmax(x, false),
+            false => softmax(x, dim),
         })
     }
 
     /// `softmax(-x)` along `dim`.
     #[track_caller]
     pub fn softmin(&self, dim: isize) -> Tensor {
-        self.along("softmin", dim, |x| {
-            let e = (-x).shifted(dim).exp();
-            &e * e.sum_keepdim(dim).reciprocal()
+        self.along("softmin", dim, |x| match rows::takes(x, dim) {
+            true => rows::softmax(&-x, false),
+            false => softmax(&-x, dim),
         })
     }
 
     /// `ln softmax(x)` along `dim`, accurate where the probability is tiny.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Tensor {
-        self.along("log_softmax", dim, |x| {
-            let d = x.shifted(dim);
-            &d - d.exp().sum_keepdim(dim).log()
+        self.along("log_softmax", dim, |x| match rows::takes(x, dim) {
+            true => rows::softmax(x, true),
+            false => log_softmax(x, dim),
         })
     }
 
