@@ -4,8 +4,8 @@ mod support;
 
 use hadal_core::ops::Op;
 use hadal_core::smallvec::SmallVec;
-use hadal_core::{DType, ErrorKind, Layout, Scalar, Shape};
-use support::{Rng, Tensor, each, run, small};
+use hadal_core::{Buffer, DType, ErrorKind, Layout, Scalar, Shape};
+use support::{Rng, Tensor, each, run, run_buffer, small};
 
 #[test]
 fn copy_reads_every_layout() {
@@ -186,4 +186,26 @@ fn operations_without_a_kernel_and_wrong_layouts_are_errors() {
     }
     let e = run(&Op::Copy, &[], DType::F32, &Shape::new(&[2, 3])).unwrap_err();
     assert_eq!(e.message(), "input 0 is missing");
+}
+
+#[test]
+fn large_transposed_copies_go_past_the_caches() {
+    // From 16 MiB on; rows that are whole cache lines, and rows that are not.
+    for (rows, cols) in [(2064, 2048), (2049, 2050)] {
+        let values: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+        let layout = Layout::contiguous(Shape::new(&[rows, cols]));
+        let x = Tensor {
+            buffer: Buffer::from_slice(&values),
+            dtype: DType::F32,
+            layout: Layout {
+                shape: Shape::new(&[cols, rows]),
+                strides: layout.strides.iter().rev().copied().collect(),
+                offset: 0,
+            },
+        };
+        let got = run_buffer(&Op::Copy, &[&x], DType::F32, &Shape::new(&[cols, rows])).unwrap();
+        let got = got.as_slice::<f32>();
+        let right = (0..rows * cols).all(|i| got[i] == values[i % rows * cols + i / rows]);
+        assert!(right, "{rows} by {cols}");
+    }
 }
