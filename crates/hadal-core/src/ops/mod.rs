@@ -346,6 +346,10 @@ impl Op {
             | (Op::MaxPoolIndex(a), Op::MaxPoolIndex(b))
             | (Op::SumPool(a), Op::SumPool(b))
             | (Op::SumPoolGrad(a), Op::SumPoolGrad(b)) => a == b,
+            (Op::Rows(a), Op::Rows(b)) => a == b,
+            (Op::RowsGrad { op: a, parameters: x }, Op::RowsGrad { op: b, parameters: y }) => {
+                (a, x) == (b, y)
+            }
             (Op::Attention(a), Op::Attention(b))
             | (Op::AttentionGrad(a), Op::AttentionGrad(b))
             | (Op::AttentionMaskGrad(a), Op::AttentionMaskGrad(b)) => a == b,
@@ -388,6 +392,8 @@ impl Op {
                 | Op::MaxPoolIndex(_)
                 | Op::SumPool(_)
                 | Op::SumPoolGrad(_)
+                | Op::Rows(_)
+                | Op::RowsGrad { .. }
                 | Op::Attention(_)
                 | Op::AttentionGrad(_)
                 | Op::AttentionMaskGrad(_)
