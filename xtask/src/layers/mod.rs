@@ -44,6 +44,12 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         rule: "unsafe",
+        path: "crates/hadal-core/src/buffer/",
+        text: "",
+        reason: "memory of tensors: blocks from the system, and slabs of huge pages cut into blocks",
+    },
+    Allowed {
+        rule: "unsafe",
         path: "crates/hadal-cpu/",
         text: "",
         reason: "kernels: SIMD intrinsics and disjoint parts written by several threads",

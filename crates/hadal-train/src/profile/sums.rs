@@ -224,7 +224,7 @@ pub(super) fn layers(profile: &Profile, ceilings: &Ceilings) -> Vec<Layer> {
     // A module comes before those in it, so its sum is complete when all after it were added.
     let own: Vec<Vec<Operation>> =
         nodes.iter().map(|n| operations(n.work.iter().copied(), ceilings)).collect();
-    let mut sums: Vec<[Sum; 3]> = own.iter().map(|o| by_phase(o)).collect();
+    let mut sums: Vec<[Sum; 3]> = own.iter().map(by_phase).collect();
     for i in (0..nodes.len()).rev() {
         for &child in &nodes[i].children {
             let inside = sums[child];
