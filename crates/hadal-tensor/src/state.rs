@@ -59,7 +59,7 @@ impl Param {
             return values.checked().and(Err(e.at(Location::caller(), crate::scope::current_tag())));
         }
         crate::eval(&[&old, values])?;
-        old.0.set_value(values.force()?);
+        old.0.replace_value(values.force()?);
         Ok(())
     }
     /// Takes the tensor out, leaving a placeholder of no elements, so that its buffer can be

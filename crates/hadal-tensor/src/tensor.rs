@@ -112,6 +112,10 @@ impl Node {
     pub fn set_value(&self, value: Value) {
         self.state().value.get_or_insert(value);
     }
+    /// Gives it another value; whoever reads the one before holds that by itself.
+    pub fn replace_value(&self, value: Value) {
+        self.state().value = Some(value);
+    }
     pub fn take_value(&self) -> Option<Value> {
         self.state().value.take()
     }

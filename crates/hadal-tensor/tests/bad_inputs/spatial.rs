@@ -234,7 +234,7 @@ pub fn table(f: &Fixtures) {
     );
     row(
         || Tensor::zeros([1, 1 << 50], DType::F32).max_pool1d(2),
-        "max_pool: no memory for 562949953421312 elements of i64 (4194304.0 GiB)",
+        "max_pool: no memory for 562949953421312 elements of f32 (2097152.0 GiB)",
     );
     row(|| x.adaptive_avg_pool2d(2), "adaptive_avg_pool2d: 2 dimensions, not 4 (or 3 without a batch)");
     row(|| img.adaptive_avg_pool2d(0), "adaptive_avg_pool2d: an empty grid or input");
