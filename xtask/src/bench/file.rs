@@ -67,7 +67,7 @@ fn times(text: &str) -> Result<Times, String> {
     times_of(&serde_json::from_str(text).map_err(|e| e.to_string())?)
 }
 
-/// The times in what [`json`] gives.
+/// The times in what [`json()`] gives.
 pub fn times_of(all: &Value) -> Result<Times, String> {
     let list = |v: &Value, name: &str| v.get(name).and_then(Value::as_array).cloned();
     let mut times = Times::new();
